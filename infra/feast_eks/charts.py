@@ -1,0 +1,35 @@
+"""What both Bitnami charts have in common: how to name an image, a chart and a volume.
+
+Pure. Values carry names of Secrets, never secrets, so that previews show every object of a chart.
+"""
+
+from typing import Any
+
+from feast_eks.settings import ChartSettings, ImageSettings
+from feast_eks.workload import USER_ID, Object, Resources
+
+
+def chart_source(settings: ChartSettings) -> dict[str, Any]:
+    """Arguments of a `helm.v4.Chart`: where it comes from."""
+    return {"chart": settings.location} | ({"version": settings.version} if settings.version else {})
+
+
+def image_values(settings: ImageSettings) -> Object:
+    """The `image` value of a chart."""
+    registry, _, repository = settings.repository.partition("/")
+    return {"registry": registry, "repository": repository, "tag": settings.tag or "", "digest": settings.digest or ""}
+
+
+def global_values() -> Object:
+    """The `global` value of a chart."""
+    # The charts refuse to render with any image but their own, which are no longer published under versions.
+    return {"security": {"allowInsecureImages": True}}
+
+
+def node_values(*, resources: Resources, storage_gib: int, storage_class: str | None) -> Object:
+    """What a stateful node asks for: resources and a volume."""
+    return {
+        "resources": resources.to_kubernetes(),
+        "podSecurityContext": {"enabled": True, "fsGroup": USER_ID, "fsGroupChangePolicy": "OnRootMismatch"},
+        "persistence": {"enabled": True, "size": f"{storage_gib}Gi", "storageClass": storage_class or ""},
+    }

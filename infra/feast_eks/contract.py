@@ -1,0 +1,67 @@
+"""The committed contract of the feature repo, read without importing Feast.
+
+`contract.lock.json` is written by `make lock` (the runtime's `lock` verb). It names, for every feature service, the
+ordered features and their types: what a model was trained on and what it must receive.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feast_eks.refusal import Problem, Refusal
+from feast_eks.runtime_image import digest_of_files
+
+LOCK_FILE = "contract.lock.json"
+FORMAT_VERSION = 1
+REMEDY = "run `make lock`, read the diff of contract.lock.json (it is what models will receive), commit it with the change"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """The parts of `contract.lock.json` that the program passes on.
+
+    `services` maps a feature service to `{"features": [[name, dtype], …], "sha256": …}` in the order a model receives.
+    `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever.
+    """
+
+    project: str
+    services: dict[str, dict[str, Any]]
+    ttl_seconds: dict[str, int]
+
+
+def definitions_sha256(feature_repo: Path) -> str:
+    """Digest of the Python files that define the features: what `contract.lock.json` was written from."""
+    return digest_of_files(feature_repo, "**/*.py")
+
+
+def read_contract(feature_repo: Path) -> Contract:
+    """Read the contract and prove that it was written from the definitions beside it.
+
+    Raises:
+        Refusal: no lock file, an unknown format, or definitions that changed since it was written.
+    """
+    path = f"{feature_repo.name}/{LOCK_FILE}"
+    try:
+        lock = json.loads((feature_repo / LOCK_FILE).read_text())
+    except FileNotFoundError:
+        raise _refuse(path, "no such file", "the contract is committed beside the feature definitions") from None
+    except json.JSONDecodeError as error:
+        raise _refuse(path, str(error), "the contract is JSON as `make lock` writes it") from None
+    if lock.get("format_version") != FORMAT_VERSION:
+        found = f"format_version {lock.get('format_version')!r}"
+        raise _refuse(path, found, f"this program reads format_version {FORMAT_VERSION}")
+    if lock["definitions_sha256"] != definitions_sha256(feature_repo):
+        raise _refuse(path, "stale", "the contract is written from the feature definitions beside it, which have changed")
+    return Contract(
+        project=lock["project"],
+        services={
+            name: {"features": [[f, dtype] for _, f, dtype in service["features"]], "sha256": service["sha256"]}
+            for name, service in lock["services"].items()
+        },
+        ttl_seconds={name: view["ttl_seconds"] for name, view in lock["views"].items()},
+    )
+
+
+def _refuse(path: str, value: str, rule: str) -> Refusal:
+    return Refusal("feature contract", [Problem(path=path, value=value, rule=rule, remedy=REMEDY)])

@@ -1,0 +1,176 @@
+"""Feature definitions: the feature repo as an immutable ConfigMap, and the Job that applies it to the registry."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from feast_eks.addresses import REGISTRY_DATABASE, REGISTRY_PORT, registry_host
+from feast_eks.contract import LOCK_FILE
+from feast_eks.identities import APPLY, CHECK, MATERIALIZE, REGISTRY_AUTH_SECRET, SERVE, Identity, from_secret
+from feast_eks.refusal import Problem, Refusal
+from feast_eks.workload import Container, Object, Resources, Workload, labels
+
+NAME = "feast-apply"
+CONFIG_MAP_LIMIT = 1_000_000
+"""Bytes; Kubernetes refuses more than 1 MiB, names included."""
+
+DEADLINE_SECONDS = 900
+RESOURCES = Resources(cpu_millicores=250, memory_mib=1024)
+
+PATH_SEPARATOR = "__"
+"""Stands for "/" in ConfigMap keys, which cannot hold it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definitions:
+    """The feature repo as it goes to the cluster: path to content, and a name that changes with it."""
+
+    files: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """First 8 hex digits of the digest of all files."""
+        return hashlib.sha256(json.dumps(self.files, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def config_map_name(self) -> str:
+        """The ConfigMap; a new content is a new ConfigMap, so that running pods keep what they started with."""
+        return f"feature-definitions-{self.digest}"
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The ConfigMap's data."""
+        return {path.replace("/", PATH_SEPARATOR): content for path, content in self.files.items()}
+
+    @property
+    def volume(self) -> Object:
+        """The volume source that lays the files out again."""
+        return {
+            "name": self.config_map_name,
+            "items": [{"key": path.replace("/", PATH_SEPARATOR), "path": path} for path in self.files],
+        }
+
+
+def read_definitions(feature_repo: Path, feature_store_yaml: str) -> Definitions:
+    """The Python files and the contract of the feature repo, with the environment's feature_store.yaml.
+
+    Raises:
+        Refusal: more than a ConfigMap holds.
+    """
+    paths = [path for path in sorted(feature_repo.rglob("*.py")) if "__pycache__" not in path.parts]
+    files = {path.relative_to(feature_repo).as_posix(): path.read_text() for path in [*paths, feature_repo / LOCK_FILE]}
+    files["feature_store.yaml"] = feature_store_yaml
+    if (size := sum(len(path) + len(content.encode()) for path, content in files.items())) > CONFIG_MAP_LIMIT:
+        problem = Problem(
+            path=f"{feature_repo.name}/",
+            value=f"{size} bytes of definitions",
+            rule=f"at most {CONFIG_MAP_LIMIT} bytes, the size of a ConfigMap",
+            remedy="keep data and notebooks out of the feature repo's Python files",
+        )
+        raise Refusal("feature definitions", [problem])
+    return Definitions(files=files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureDefinitionsArgs:
+    """`image` is the runtime's; `offline_store_environment` lets the Job read the sources' schemas; `stores` must be up."""
+
+    namespace: pulumi.Input[str]
+    definitions: Definitions
+    image: str
+    offline_store_environment: list[Object]
+    stores: list[pulumi.Resource]
+
+
+class FeatureDefinitions(pulumi.ComponentResource):
+    """The feature repo in the cluster, applied: when this is done, the registry equals the contract."""
+
+    config_map: kubernetes.core.v1.ConfigMap
+    applied: kubernetes.batch.v1.Job
+
+    def __init__(self, name: str, args: FeatureDefinitionsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("feast-eks:index:FeatureDefinitions", name, {}, opts)
+        self.config_map = kubernetes.core.v1.ConfigMap(
+            f"{name}-config-map",
+            metadata={"name": args.definitions.config_map_name, "namespace": args.namespace, "labels": labels(NAME)},
+            data=args.definitions.data,
+            immutable=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.applied = kubernetes.batch.v1.Job(
+            f"{name}-apply",
+            metadata=job_metadata(NAME, run_digest(args.definitions, args.image), args.namespace),
+            spec=job_spec(
+                Workload(
+                    name=NAME,
+                    service_account=APPLY.name,
+                    definitions=args.definitions.volume,
+                    client_labels=APPLY.client_labels,
+                    init_containers=[_prepare_registry(args.image).to_kubernetes()],
+                    containers=[
+                        Container(
+                            name="apply",
+                            image=args.image,
+                            args=["apply"],
+                            environment=[*APPLY.environment(), *args.offline_store_environment],
+                            resources=RESOURCES,
+                        ).to_kubernetes()
+                    ],
+                ),
+                deadline_seconds=DEADLINE_SECONDS,
+            ),
+            # The pod names the ConfigMap and the stores' hosts; no value shows that they come first.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.config_map, *args.stores]),
+        )
+        self.register_outputs({})
+
+
+def run_digest(definitions: Definitions, image: str) -> str:
+    """What a one-off Job's name ends in: it runs again when the definitions or the image change."""
+    return hashlib.sha256(f"{definitions.digest} {image}".encode()).hexdigest()[:8]
+
+
+def job_metadata(name: str, digest: str, namespace: pulumi.Input[str]) -> Object:
+    """Metadata of a one-off Job that runs once per digest and, having failed, again on the next update."""
+    return {
+        "name": f"{name}-{digest}",
+        "namespace": namespace,
+        "labels": labels(name),
+        "annotations": {"pulumi.com/replaceUnready": "true"},
+    }
+
+
+def job_spec(workload: Workload, *, deadline_seconds: int) -> Object:
+    """Spec of a one-off Job. It has no TTL: a finished Job that vanished would be run again by the next refresh."""
+    return {"backoffLimit": 3, "activeDeadlineSeconds": deadline_seconds, "template": workload.template()}
+
+
+def _prepare_registry(image: str) -> Container:
+    return Container(
+        name="prepare-registry",
+        image=image,
+        args=["prepare-registry"],
+        environment=[
+            {"name": "REGISTRY_HOST", "value": registry_host()},
+            {"name": "REGISTRY_PORT", "value": str(REGISTRY_PORT)},
+            {"name": "REGISTRY_DATABASE", "value": REGISTRY_DATABASE},
+            {"name": "REGISTRY_ADMIN_USER", "value": "postgres"},
+            from_secret("REGISTRY_ADMIN_PASSWORD", REGISTRY_AUTH_SECRET, "postgres-password"),
+            *APPLY.environment(),
+            *_role("MATERIALIZE", MATERIALIZE),
+            *_role("SERVE", SERVE),
+            *_role("CHECK", CHECK),
+        ],
+        resources=RESOURCES,
+    )
+
+
+def _role(prefix: str, identity: Identity) -> list[Object]:
+    return [
+        from_secret(f"{prefix}_USER", identity.secret_name, "registry-user"),
+        from_secret(f"{prefix}_PASSWORD", identity.secret_name, "registry-password"),
+    ]

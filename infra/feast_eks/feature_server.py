@@ -1,0 +1,147 @@
+"""The feature server: answers with feature vectors, and goes on answering while it is changed, moved or busy."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from feast_eks.addresses import FEATURE_SERVER_NAME, FEATURE_SERVER_REPLICAS, HTTP_PORT, METRICS_PORT
+from feast_eks.definitions import Definitions
+from feast_eks.identities import SERVE
+from feast_eks.settings import FeatureServerSettings
+from feast_eks.workload import Container, Object, Resources, Workload, labels, selector
+
+REQUEST_RATE_METRIC = "feast_feature_server_requests_per_second"
+"""The per-pod metric that the autoscaler asks the custom metrics API for; the adapter computes it as
+`rate(feast_feature_server_request_total[2m])`."""
+
+DRAIN_SECONDS = 10
+"""Feast closes its socket at once when told to stop, so the pod must first vanish from every Service."""
+
+STARTUP_SECONDS = 180
+"""Feast takes 4 seconds to start on a quiet node and 23 on a loaded one; more where a node pulls the image's pages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureServerArgs:
+    """`loaded` is the Job after which the online store has every view."""
+
+    settings: FeatureServerSettings
+    namespace: pulumi.Input[str]
+    definitions: Definitions
+    image: str
+    loaded: pulumi.Resource
+
+
+class FeatureServer(pulumi.ComponentResource):
+    """Stateless replicas behind a Service, scaled on request rate, replaced one by one without a gap."""
+
+    deployment: kubernetes.apps.v1.Deployment
+    service: kubernetes.core.v1.Service
+    replicas: kubernetes.core.v1.Service
+
+    def __init__(self, name: str, args: FeatureServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("feast-eks:index:FeatureServer", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        workload = server_workload(args.settings, args.definitions, args.image)
+        metadata = {"name": FEATURE_SERVER_NAME, "namespace": args.namespace, "labels": labels(FEATURE_SERVER_NAME)}
+        self.deployment = kubernetes.apps.v1.Deployment(
+            f"{name}-deployment",
+            metadata=metadata,
+            spec={
+                # No `replicas`: the autoscaler owns them.
+                "selector": {"matchLabels": workload.selector},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                "minReadySeconds": 5,
+                "revisionHistoryLimit": 3,
+                "template": workload.template(),
+            },
+            # Serving what is not loaded would answer with nulls.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.loaded]),
+        )
+        ports = [{"name": "http", "port": HTTP_PORT, "targetPort": "http"}]
+        metrics = {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics"}
+        # A Service counts as ready when it has endpoints, so it comes after the pods.
+        after_pods = pulumi.ResourceOptions(parent=self, depends_on=[self.deployment])
+        self.service = kubernetes.core.v1.Service(
+            f"{name}-service",
+            metadata=metadata,
+            spec={"type": "ClusterIP", "selector": workload.selector, "ports": [*ports, metrics]},
+            opts=after_pods,
+        )
+        self.replicas = kubernetes.core.v1.Service(
+            f"{name}-replicas",
+            metadata={"name": FEATURE_SERVER_REPLICAS, "namespace": args.namespace, "labels": labels(FEATURE_SERVER_NAME)},
+            spec={"type": "ClusterIP", "clusterIP": "None", "selector": workload.selector, "ports": ports},
+            opts=after_pods,
+        )
+        kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
+            f"{name}-autoscaler",
+            metadata=metadata,
+            spec=autoscaler_spec(args.settings),
+            opts=child,
+        )
+        kubernetes.policy.v1.PodDisruptionBudget(
+            f"{name}-disruption-budget",
+            metadata=metadata,
+            spec={"maxUnavailable": 1, "selector": {"matchLabels": workload.selector}},
+            opts=child,
+        )
+        self.register_outputs({})
+
+
+def server_workload(settings: FeatureServerSettings, definitions: Definitions, image: str) -> Workload:
+    """The pods of the feature server."""
+    container = Container(
+        name=FEATURE_SERVER_NAME,
+        image=image,
+        args=["serve", "--port", str(HTTP_PORT), "--workers", str(settings.workers)],
+        environment=SERVE.environment(),
+        resources=Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib),
+        ports={"http": HTTP_PORT, "metrics": METRICS_PORT},
+        lifecycle={"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+    ).to_kubernetes()
+    health: Object = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
+    container |= {
+        "startupProbe": {**health, "periodSeconds": 3, "failureThreshold": STARTUP_SECONDS // 3},
+        "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 2},
+        # Slower to judge than readiness: a busy server is to be spared, not restarted.
+        "livenessProbe": {**health, "periodSeconds": 20, "failureThreshold": 6},
+    }
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector(FEATURE_SERVER_NAME)},
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
+    return Workload(
+        name=FEATURE_SERVER_NAME,
+        service_account=SERVE.name,
+        definitions=definitions.volume,
+        client_labels=SERVE.client_labels,
+        containers=[container],
+        restart_policy="Always",
+        extra={"topologySpreadConstraints": spread, "terminationGracePeriodSeconds": DRAIN_SECONDS + 30},
+    )
+
+
+def autoscaler_spec(settings: FeatureServerSettings) -> Object:
+    """Scale on requests per second and pod; leave slowly, so that a dip between two peaks costs nothing."""
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": FEATURE_SERVER_NAME},
+        "minReplicas": settings.min_replicas,
+        "maxReplicas": settings.max_replicas,
+        "metrics": [
+            {
+                "type": "Pods",
+                "pods": {
+                    "metric": {"name": REQUEST_RATE_METRIC},
+                    "target": {"type": "AverageValue", "averageValue": str(settings.requests_per_second_per_replica)},
+                },
+            }
+        ],
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
+    }

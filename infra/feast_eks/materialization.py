@@ -1,0 +1,93 @@
+"""Materialization: the Job that loads new views, and the CronJob that keeps every view fresh."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from feast_eks.definitions import Definitions, job_metadata, job_spec, run_digest
+from feast_eks.identities import MATERIALIZE
+from feast_eks.settings import MaterializationSettings
+from feast_eks.workload import Container, Object, Resources, Workload, labels
+
+NAME = "materialize"
+BACKFILL = "backfill"
+START_DEADLINE_SECONDS = 3600
+"""How late a run may still start: a control plane that was away at 02:00 catches up until 03:00."""
+
+FINISHED_TTL_SECONDS = 7 * 24 * 3600
+HISTORY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaterializationArgs:
+    """`offline_store_environment` names the bucket; `applied` is the Job after which the registry knows the views."""
+
+    settings: MaterializationSettings
+    namespace: pulumi.Input[str]
+    definitions: Definitions
+    image: str
+    offline_store_environment: list[Object]
+    applied: pulumi.Resource
+
+
+class Materialization(pulumi.ComponentResource):
+    """The online store, loaded: at once with whatever is new, and every night with what came since."""
+
+    loaded: kubernetes.batch.v1.Job
+
+    def __init__(self, name: str, args: MaterializationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("feast-eks:index:Materialization", name, {}, opts)
+        settings = args.settings
+        # Feast writes into tables that the apply Job makes.
+        after_apply = pulumi.ResourceOptions(parent=self, depends_on=[args.applied])
+
+        def workload(*arguments: str) -> Workload:
+            container = Container(
+                name=NAME,
+                image=args.image,
+                args=["materialize", *arguments],
+                environment=[*MATERIALIZE.environment(), *args.offline_store_environment],
+                resources=Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib),
+            )
+            return Workload(
+                name=NAME,
+                service_account=MATERIALIZE.name,
+                definitions=args.definitions.volume,
+                client_labels=MATERIALIZE.client_labels,
+                containers=[container.to_kubernetes()],
+            )
+
+        deadline_seconds = settings.deadline_minutes * 60
+        self.loaded = kubernetes.batch.v1.Job(
+            f"{name}-backfill",
+            metadata=job_metadata(BACKFILL, run_digest(args.definitions, args.image), args.namespace),
+            spec=job_spec(workload("--backfill"), deadline_seconds=deadline_seconds),
+            # A first load takes as long as a nightly run may take, which is longer than Pulumi waits by itself.
+            opts=pulumi.ResourceOptions.merge(
+                after_apply, pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create=f"{settings.deadline_minutes + 5}m"))
+            ),
+        )
+        kubernetes.batch.v1.CronJob(
+            f"{name}-nightly",
+            metadata={"name": NAME, "namespace": args.namespace, "labels": labels(NAME)},
+            spec={
+                "schedule": settings.schedule,
+                "timeZone": "Etc/UTC",
+                "concurrencyPolicy": "Forbid",
+                "startingDeadlineSeconds": START_DEADLINE_SECONDS,
+                "successfulJobsHistoryLimit": HISTORY,
+                "failedJobsHistoryLimit": HISTORY,
+                "jobTemplate": {
+                    "metadata": {"labels": labels(NAME)},
+                    "spec": {
+                        "backoffLimit": 2,
+                        "activeDeadlineSeconds": deadline_seconds,
+                        "ttlSecondsAfterFinished": FINISHED_TTL_SECONDS,
+                        "template": workload("--overlap-hours", str(settings.late_data_hours)).template(),
+                    },
+                },
+            },
+            opts=after_apply,
+        )
+        self.register_outputs({})

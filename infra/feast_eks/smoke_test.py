@@ -1,0 +1,71 @@
+"""The smoke test: a Job that proves, on every replica, that the right vector comes back."""
+
+import json
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from feast_eks.addresses import FEATURE_SERVER_REPLICAS, HTTP_PORT
+from feast_eks.definitions import Definitions, job_metadata, job_spec
+from feast_eks.identities import SMOKE_TEST, sha256_hex
+from feast_eks.settings import FeatureServerSettings, SmokeTestSettings
+from feast_eks.workload import Container, Object, Resources, Workload
+
+NAME = "smoke-test"
+DEADLINE_SECONDS = 600
+RESOURCES = Resources(cpu_millicores=250, memory_mib=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeTestArgs:
+    """`server` is what must answer; a change of its settings runs the test again."""
+
+    settings: SmokeTestSettings
+    server_settings: FeatureServerSettings
+    namespace: pulumi.Input[str]
+    definitions: Definitions
+    image: str
+    offline_store_environment: list[Object]
+    server: list[pulumi.Resource]
+
+
+class SmokeTest(pulumi.ComponentResource):
+    """Done when every replica answered known entities with the offline store's values, in the contract's names and types."""
+
+    passed: kubernetes.batch.v1.Job
+
+    def __init__(self, name: str, args: SmokeTestArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("feast-eks:index:SmokeTest", name, {}, opts)
+        entities = json.dumps(args.settings.entities) if args.settings.entities else ""
+        subject = [args.definitions.digest, args.image, args.server_settings.model_dump_json(), entities]
+        container = Container(
+            name=NAME,
+            image=args.image,
+            args=["smoke"],
+            environment=[
+                {"name": "FEATURE_SERVER_REPLICAS", "value": FEATURE_SERVER_REPLICAS},
+                {"name": "FEATURE_SERVER_PORT", "value": str(HTTP_PORT)},
+                {"name": "SMOKE_ENTITIES", "value": entities},
+                {"name": "EXPECTED_REPLICAS", "value": str(args.server_settings.min_replicas)},
+                *args.offline_store_environment,
+            ],
+            resources=RESOURCES,
+        )
+        self.passed = kubernetes.batch.v1.Job(
+            f"{name}-job",
+            metadata=job_metadata(NAME, sha256_hex(" ".join(subject))[:8], args.namespace),
+            spec=job_spec(
+                Workload(
+                    name=NAME,
+                    service_account=SMOKE_TEST.name,
+                    definitions=args.definitions.volume,
+                    client_labels={},
+                    containers=[container.to_kubernetes()],
+                ),
+                deadline_seconds=DEADLINE_SECONDS,
+            ),
+            # It calls the replicas by name; no value shows that they come first.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.server),
+        )
+        self.register_outputs({})

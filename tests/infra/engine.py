@@ -1,0 +1,115 @@
+"""A recording stand-in for the Pulumi engine: what the program registers, as it goes over the wire."""
+
+import atexit
+import functools
+import json
+import runpy
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pulumi
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Registration:
+    type: str
+    name: str
+    inputs: dict[str, Any]
+
+
+@dataclass
+class Engine(pulumi.runtime.Mocks):
+    registrations: list[Registration] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs):
+        inputs = {key: value.path if isinstance(value, pulumi.FileAsset) else value for key, value in args.inputs.items()}
+        self.registrations.append(Registration(args.typ, args.name, inputs))
+        state = dict(args.inputs)
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            state["result"] = f"generated-{args.name}"
+        bucket = args.inputs.get("bucket", args.name)
+        if args.typ == "aws:s3/bucket:Bucket":
+            state["arn"] = f"arn:aws:s3:::{bucket}"
+            return bucket, state
+        return f"{args.name}-id", state
+
+    def call(self, args: pulumi.runtime.MockCallArgs):
+        return {}
+
+    def of_type(self, suffix: str) -> dict[str, Registration]:
+        """Registrations whose type token ends in `suffix`, by logical name."""
+        return {r.name: r for r in self.registrations if r.type.endswith(suffix)}
+
+    def one(self, suffix: str) -> Registration:
+        found = list(self.of_type(suffix).values())
+        assert len(found) == 1, f"expected one {suffix}, found {[r.name for r in found]}"
+        return found[0]
+
+    def pod_specs(self) -> dict[str, dict[str, Any]]:
+        """Pod specs of our own workloads, by logical name."""
+        specs = {}
+        for r in self.registrations:
+            spec = r.inputs.get("spec") or {}
+            if r.type.endswith(":CronJob"):
+                spec = spec["jobTemplate"]["spec"]
+            if r.type.endswith((":CronJob", ":Job", ":Deployment")):
+                specs[r.name] = spec["template"]["spec"]
+        return specs
+
+
+def stack_config(stack: str = "local", **overrides: Any) -> dict[str, Any]:
+    """The `config` of a stack file, with keys of feast-eks replaced (or, with None, removed)."""
+    config = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
+    for key, value in overrides.items():
+        if value is None:
+            config.pop(f"feast-eks:{key}", None)
+        else:
+            config[f"feast-eks:{key}"] = value
+    return config
+
+
+def copy_of_project(directory: Path) -> Path:
+    """The project as far as the program reads it, with a file where `make sample-data` writes the example's data."""
+    for part in ("infra", "feature_repo", "runtime", "stacks"):
+        shutil.copytree(PROJECT / part, directory / part, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    (directory / "feature_repo" / "data").mkdir()
+    (directory / "feature_repo" / "data" / "employee_attrition.parquet").touch()
+    return directory
+
+
+@functools.cache
+def _unchanged_project() -> Path:
+    directory = tempfile.TemporaryDirectory(prefix="feast-eks-")
+    atexit.register(directory.cleanup)
+    return copy_of_project(Path(directory.name))
+
+
+def run_program(config: Mapping[str, Any], *, stack: str = "local", preview: bool = False, project: Path | None = None) -> Engine:
+    """Run infra/__main__.py of a copy of the project from start to end against a recording engine.
+
+    Whatever the program raises is raised, with the engine as its attribute `engine`.
+    """
+    engine = Engine()
+    pulumi.runtime.set_mocks(engine, project="feast-eks", stack=stack, preview=preview)
+    pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+
+    @pulumi.runtime.test
+    def program():
+        with mock.patch.object(pulumi, "export", engine.outputs.__setitem__):
+            runpy.run_path(str((project or _unchanged_project()) / "infra" / "__main__.py"), run_name="__main__")
+
+    try:
+        program()
+    except Exception as error:
+        error.engine = engine
+        raise
+    return engine

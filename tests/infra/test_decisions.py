@@ -1,0 +1,236 @@
+"""The pure parts: by table, by property, and by golden files whose every byte is reviewed."""
+
+import ast
+import json
+import os
+import shutil
+from datetime import timedelta
+
+import pytest
+import yaml
+
+from feast_eks import network
+from feast_eks.contract import Contract, read_contract
+from feast_eks.definitions import Definitions
+from feast_eks.feature_store_yaml import client_feature_store_yaml, feature_store_yaml, key_ttl_seconds, longest_gap
+from feast_eks.identities import IDENTITIES, redis_acl
+from feast_eks.online_store import online_store_values
+from feast_eks.refusal import Refusal
+from feast_eks.registry import registry_values
+from feast_eks.runtime_image import digest_of_files
+from feast_eks.settings import MaterializationSettings, OnlineStoreSettings, parse_settings
+from tests.infra.engine import PROJECT
+
+GOLDEN = PROJECT / "tests" / "infra" / "golden"
+DAY = 24 * 3600
+CONTRACT = Contract(
+    project="employee_attrition",
+    services={"attrition_model_v1": {"features": [["tenure", "Float32"]], "sha256": "0" * 64}},
+    ttl_seconds={"employee_features": 7 * DAY},
+)
+
+
+def settings(**changes):
+    base = {
+        "cluster": {"kube_context": "somewhere"},
+        "runtime_image": {"repository": "registry.example.com/feature-runtime", "tag": "1"},
+    }
+    return parse_settings(base | changes, "dev", PROJECT)
+
+
+SENTINEL = {"online_store": {"mode": "sentinel", "replicas": 3}}
+
+
+def render(name):
+    match name:
+        case "feature_store.standalone.yaml":
+            return feature_store_yaml(settings(), CONTRACT)
+        case "feature_store.sentinel.yaml":
+            return feature_store_yaml(settings(**SENTINEL), CONTRACT)
+        case "feature_store.client.yaml":
+            return client_feature_store_yaml(CONTRACT, "http://feature-server.feast.svc.cluster.local:6566")
+        case "network_policies.yaml":
+            return yaml.safe_dump(network.network_policies(settings()), sort_keys=False)
+        case "redis.standalone.values.yaml":
+            return yaml.safe_dump(online_store_values(settings().online_store), sort_keys=False)
+        case "redis.sentinel.values.yaml":
+            return yaml.safe_dump(online_store_values(settings(**SENTINEL).online_store), sort_keys=False)
+        case "postgresql.values.yaml":
+            return yaml.safe_dump(registry_values(settings().registry), sort_keys=False)
+        case "users.acl":
+            return redis_acl({**{i.online_store_user: i.name.encode().hex() for i in IDENTITIES}, "default": "00"})
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("feature_store.standalone.yaml", "feature_store.sentinel.yaml", "feature_store.client.yaml", "network_policies.yaml"),
+        *("redis.standalone.values.yaml", "redis.sentinel.values.yaml", "postgresql.values.yaml", "users.acl"),
+    ],
+)
+def test_rendered_text_is_what_was_reviewed(name):
+    """UPDATE_GOLDEN=1 writes the files anew; their diff is the review."""
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(render(name))
+    assert render(name) == path.read_text()
+
+
+def test_decisions_import_nothing_of_pulumi_and_no_component():
+    package = PROJECT / "infra" / "feast_eks"
+    decisions = {"addresses", "charts", "contract", "feature_store_yaml", "network", "refusal", "runtime_image", "workload"}
+    for name in decisions:
+        tree = ast.parse((package / f"{name}.py").read_text())
+        imported = {
+            module
+            for node in ast.walk(tree)
+            for module in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])])
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        assert not [module for module in imported if module and module.startswith("pulumi")], name
+        ours = {module.removeprefix("feast_eks.") for module in imported if module and module.startswith("feast_eks.")}
+        assert ours <= decisions | {"settings"}, f"{name} imports a component: {ours - decisions}"
+
+
+def test_the_program_reads_no_environment_variable():
+    for path in (PROJECT / "infra").rglob("*.py"):
+        assert "environ" not in path.read_text().replace("environment", ""), f"{path.name}: what people choose stands in the stack file"
+
+
+def test_the_main_program_is_short_and_decides_nothing():
+    source = (PROJECT / "infra" / "__main__.py").read_text()
+    assert len(source.splitlines()) < 40
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.If)]
+
+
+def test_secrets_stand_in_feature_store_yaml_as_variables_only():
+    document = yaml.safe_load(feature_store_yaml(settings(), CONTRACT))
+    assert "${REGISTRY_USER}:${REGISTRY_PASSWORD}@feast-postgresql:5432/feast" in document["registry"]["path"]
+    assert "password=${ONLINE_STORE_PASSWORD}," in document["online_store"]["connection_string"]
+    assert document["registry"]["sqlalchemy_config_kwargs"]["pool_recycle"] == 0, "workers share a forked connection otherwise"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "gap"),
+    [
+        ("0 2 * * *", timedelta(days=1)),
+        ("0 * * * *", timedelta(hours=1)),
+        ("0 2 * * 1-5", timedelta(days=3)),
+        ("0 2 1 * *", timedelta(days=31)),
+    ],
+)
+def test_the_longest_gap_of_a_schedule(schedule, gap):
+    assert longest_gap(schedule) == gap
+
+
+def test_keys_outlive_a_missed_run_and_then_fade():
+    materialization = MaterializationSettings(schedule="0 2 * * *", deadline_minutes=60)
+    assert key_ttl_seconds(materialization, CONTRACT) == 7 * DAY + 2 * DAY + 3600
+
+
+def test_keys_of_a_view_without_ttl_live_for_ever():
+    contract = Contract(project="p", services={}, ttl_seconds={"a": 7 * DAY, "b": 0})
+    assert key_ttl_seconds(MaterializationSettings(), contract) is None
+
+
+def test_a_ttl_that_ends_between_two_runs_is_refused():
+    contract = Contract(project="p", services={}, ttl_seconds={"hourly": 3600, "weekly": 7 * DAY})
+    with pytest.raises(Refusal) as refusal:
+        key_ttl_seconds(MaterializationSettings(), contract)
+    assert [problem.path for problem in refusal.value.problems] == ["feature view hourly"]
+
+
+def test_every_connection_is_allowed_at_both_ends():
+    policies = network.network_policies(settings())
+    for source, target, ports in network.edges(settings()):
+        if "podSelector" in source.kubernetes:
+            egress = policies[f"{source.name}-to-{target.name}"]["egress"][0]
+            assert [p["port"] for p in egress["ports"]] == ports
+        if "podSelector" in target.kubernetes:
+            assert policies[f"{target.name}-from-{source.name}"]["ingress"][0]["from"] == [source.kubernetes]
+
+
+def test_only_the_writers_reach_the_online_store_and_only_clients_the_server():
+    edges = {(source.name, target.name) for source, target, _ in network.edges(settings())}
+    assert {source for source, target in edges if target == "online-store"} == {"feast-apply", "materialize", "feature-server"}
+    assert {source for source, target in edges if target == "feature-server"} == {"smoke-test", "clients", "monitoring"}
+    assert ("feature-server", "offline-store") not in edges
+
+
+def test_no_pod_may_ask_for_the_credentials_of_its_node():
+    for name, policy in network.network_policies(settings()).items():
+        for rule in policy.get("egress", []):
+            for peer in rule.get("to", []):
+                if "ipBlock" in peer:
+                    assert network.INSTANCE_METADATA in peer["ipBlock"]["except"], name
+
+
+@pytest.mark.parametrize(("endpoint", "port"), [(None, 443), ("https://s3.example.com", 443), ("http://10.0.0.1:9000", 9000)])
+def test_the_offline_store_is_reached_on_its_port_only(endpoint, port):
+    store = {"endpoint_url": endpoint} if endpoint else {}
+    chosen = parse_settings(
+        {"cluster": {"kube_context": "c"}, "runtime_image": {"repository": "r/f"}, "offline_store": store},
+        "dev",
+        PROJECT,
+        secret_keys={"offline_store_credentials"},
+    )
+    assert [ports for source, target, ports in network.edges(chosen) if (source.name, target.name) == ("materialize", "offline-store")] == [
+        [port]
+    ]
+
+
+def test_a_sentinel_majority_elects_the_master():
+    for replicas, quorum in ((3, 2), (5, 3)):
+        values = online_store_values(OnlineStoreSettings(mode="sentinel", replicas=replicas))
+        assert values["sentinel"]["quorum"] == quorum
+        assert values["architecture"] == "replication"
+
+
+def test_redis_fills_at_most_sixty_percent_of_its_memory():
+    assert "maxmemory 600mb" in online_store_values(OnlineStoreSettings(memory_mib=1000))["commonConfiguration"]
+
+
+def test_chart_values_name_secrets_and_carry_none():
+    for values in (online_store_values(OnlineStoreSettings()), registry_values(settings().registry)):
+        assert values["auth"]["existingSecret"]
+        assert not [key for key in values["auth"] if key in {"password", "postgresPassword", "replicationPassword"}]
+
+
+def test_files_in_folders_keep_their_place_in_the_config_map():
+    definitions = Definitions(files={"views/employee.py": "a", "entities.py": "b"})
+    assert set(definitions.data) == {"views__employee.py", "entities.py"}
+    assert {"key": "views__employee.py", "path": "views/employee.py"} in definitions.volume["items"]
+
+
+def test_the_definitions_name_changes_with_any_content():
+    names = {Definitions(files=f).config_map_name for f in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": ""})}
+    assert len(names) == 4
+
+
+def test_a_digest_sees_names_and_contents_but_no_caches(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    digest = digest_of_files(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("x")
+    assert digest_of_files(tmp_path) == digest
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert digest_of_files(tmp_path) != digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_text("{"), "Expecting"),
+        (lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99})), "format_version 99"),
+    ],
+)
+def test_a_damaged_contract_is_refused_with_the_remedy(tmp_path, damage, says):
+    shutil.copytree(PROJECT / "feature_repo", tmp_path / "feature_repo", ignore=shutil.ignore_patterns("data", "__pycache__"))
+    read_contract(tmp_path / "feature_repo")
+    damage(tmp_path / "feature_repo" / "contract.lock.json")
+    with pytest.raises(Refusal, match=says) as refusal:
+        read_contract(tmp_path / "feature_repo")
+    assert "make lock" in refusal.value.problems[0].remedy
