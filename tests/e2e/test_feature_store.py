@@ -1,0 +1,286 @@
+"""What `make up` promises, on a real node: one feature store, used, changed, broken and mended as a user would."""
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
+NAMESPACE = "feast"
+
+
+@pytest.fixture(scope="module")
+def first_up(cloud, clone):
+    up = cloud.run("make", "up", cwd=clone, timeout=1800)
+    assert up.returncode == 0, up.stdout
+    return up.stdout
+
+
+@pytest.fixture(autouse=True)
+def _up(first_up):
+    """Every test here works on what the first `make up` brought."""
+
+
+@pytest.fixture
+def kubectl(cloud):
+    return lambda *arguments: cloud.output("kubectl", "-n", NAMESPACE, *arguments)
+
+
+@pytest.fixture
+def ask(kubectl):
+    """POST /get-online-features; the answer's first entity by feature name."""
+
+    def post(**body):
+        address = kubectl("get", "service", "feature-server", "-o", "jsonpath={.spec.clusterIP}")
+        request = urllib.request.Request(
+            f"http://{address}:6566/get-online-features",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as response:
+            answer = json.load(response)
+        return dict(zip(answer["metadata"]["feature_names"], (r["values"][0] for r in answer["results"]), strict=True))
+
+    return post
+
+
+@pytest.fixture
+def definitions(clone):
+    """Edits feature_views.py, and puts the feature repo back."""
+    views, lock = (clone / "feature_repo" / name for name in ("feature_views.py", "contract.lock.json"))
+    before = views.read_text(), lock.read_text()
+
+    def add_field(line):
+        text = before[0].replace('Field(name="tenure"', f'{line}\n        Field(name="tenure"', 1)
+        assert text != before[0]
+        views.write_text(text)
+
+    yield add_field
+    views.write_text(before[0])
+    lock.write_text(before[1])
+
+
+def make_up(cloud, clone):
+    return cloud.run("make", "up", cwd=clone, timeout=1200)
+
+
+def mend(cloud, clone):
+    up = make_up(cloud, clone)
+    assert up.returncode == 0, up.stdout
+    return up.stdout
+
+
+def test_it_ends_with_one_employee_as_served_and_as_stored(first_up):
+    assert "Features are being served." in first_up
+    assert "attrition_model_v1" in first_up
+    table = re.findall(r"^  (\w+) +(\S+) +(\S+)$", first_up, re.MULTILINE)
+    shown = [(name, served, stored) for name, served, stored in table if name in FEATURES]
+    assert [name for name, _, _ in shown] == FEATURES, "not in contract order"
+    assert all(served == stored for _, served, stored in shown)
+
+
+def test_the_vectors_of_known_employees_come_back_complete(ask):
+    for employee in (101, 202, 303):
+        vector = ask(feature_service="attrition_model_v1", entities={"employee_id": [employee]})
+        assert vector.pop("employee_id") == employee
+        assert set(vector) == set(FEATURES)
+        assert None not in vector.values()
+
+
+def test_the_second_time_nothing_changes(cloud, clone):
+    assert re.search(r"Feature store: no changes, \d+ unchanged", mend(cloud, clone))
+    preview = cloud.run("pulumi", "preview", "--expect-no-changes", cwd=clone)
+    assert preview.returncode == 0, preview.stdout
+    refresh = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
+    assert refresh.returncode == 0, refresh.stdout
+
+
+def test_every_pod_runs_restricted(kubectl):
+    labels = json.loads(kubectl("get", "namespace", NAMESPACE, "-o", "json"))["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    pods = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
+    owners = {pod["metadata"]["labels"].get("app.kubernetes.io/name") for pod in pods}
+    assert {"redis", "postgresql", "feature-server", "feast-apply", "materialize", "smoke-test"} <= owners
+    for pod in pods:
+        name, spec = pod["metadata"]["name"], pod["spec"]
+        assert not [v for v in spec.get("volumes", []) if "projected" in v], f"{name} carries a service account token"
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            security = spec.get("securityContext", {}) | container["securityContext"]
+            assert security["runAsNonRoot"] is True, name
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"]["drop"] == ["ALL"], name
+            assert security["seccompProfile"]["type"] == "RuntimeDefault", name
+
+
+def test_no_password_is_in_the_state_or_in_what_the_cluster_shows(cloud, clone, kubectl):
+    secrets = json.loads(kubectl("get", "secrets", "-o", "json"))["items"]
+    passwords = {
+        base64.b64decode(value).decode() for secret in secrets for key, value in secret["data"].items() if key.endswith("password")
+    }
+    assert len(passwords) >= 8
+    shown = cloud.output("pulumi", "stack", "export", cwd=clone) + cloud.output("pulumi", "stack", "output", "--json", cwd=clone)
+    shown += kubectl("get", "pods,configmaps,jobs,statefulsets,deployments", "-o", "json")
+    for selector in ("app.kubernetes.io/name=redis", "app.kubernetes.io/name=postgresql", "app.kubernetes.io/part-of=feast-eks"):
+        shown += kubectl("logs", "-l", selector, "--all-containers", "--tail=-1", "--prefix")
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    for password in passwords:
+        assert password not in shown
+        assert password not in processes, "a password on a command line"
+
+
+@pytest.mark.parametrize("workload", ["statefulset/feast-redis-master", "deployment/feature-server"])
+def test_scaling_by_hand_is_found_as_drift_and_mended(cloud, clone, kubectl, workload):
+    replicas = int(kubectl("get", workload, "-o", "jsonpath={.spec.replicas}"))
+    kubectl("scale", workload, f"--replicas={replicas + 1}")
+    try:
+        drift = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
+        assert drift.returncode != 0, drift.stdout
+    finally:
+        kubectl("scale", workload, f"--replicas={replicas}")
+        mend(cloud, clone)
+
+
+def test_a_hand_edited_config_map_is_found_as_drift_and_mended(cloud, clone, kubectl):
+    names = json.loads(kubectl("get", "configmaps", "-o", "json"))["items"]
+    edited = next(c["metadata"]["name"] for c in names if c["metadata"]["name"].startswith("feast-redis") and not c.get("immutable"))
+    kubectl("patch", "configmap", edited, "--type=merge", "-p", json.dumps({"data": {"by-hand": "yes"}}))
+    drift = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
+    assert drift.returncode != 0, drift.stdout
+    mend(cloud, clone)
+    assert "by-hand" not in json.loads(kubectl("get", "configmap", edited, "-o", "json"))["data"]
+    assert cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone).returncode == 0
+
+
+def test_a_new_field_is_previewed_applied_loaded_and_served(cloud, clone, ask, definitions, kubectl):
+    server = kubectl("get", "pods", "-l", "app.kubernetes.io/name=feature-server", "-o", "name").split()
+    definitions('Field(name="age", dtype=Int64),')
+    locked = cloud.run("make", "lock", cwd=clone)
+    assert locked.returncode == 0, locked.stdout
+    preview = cloud.run("pulumi", "preview", "--diff", cwd=clone)
+    assert preview.returncode == 0, preview.stdout
+    assert '"age"' in preview.stdout or "age" in preview.stdout, "the preview does not show the new field"
+    mend(cloud, clone)
+    for employee in (101, 202, 303):
+        value = ask(features=["employee_features:age"], entities={"employee_id": [employee]})["age"]
+        assert value is not None, "the new field was not loaded"
+        assert 18 <= value <= 100
+    now = kubectl("get", "pods", "-l", "app.kubernetes.io/name=feature-server", "-o", "name").split()
+    assert not set(server) & set(now), "the servers were not rolled"
+
+
+def test_a_field_that_the_data_lacks_fails_with_the_reason_and_the_old_version_serves(cloud, clone, ask, definitions):
+    mend(cloud, clone)
+    definitions('Field(name="no_such_column", dtype=Int64),')
+    up = make_up(cloud, clone)
+    assert up.returncode != 0
+    assert "no_such_column" in up.stdout
+    assert "Traceback" not in up.stdout
+    vector = ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})
+    assert None not in vector.values(), "the old version does not serve any more"
+
+
+def test_after_the_mistake_is_corrected_the_next_up_finishes(cloud, clone):
+    assert "Features are being served." in mend(cloud, clone)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("Field(name=", "feature_views.py"),
+        ('Field(name="tenure", dtype=Int64),', "tenure"),
+    ],
+)
+def test_a_feature_repo_that_cannot_be_read_is_refused_in_a_sentence(cloud, clone, ask, definitions, mistake, said):
+    definitions(mistake)
+    up = make_up(cloud, clone)
+    assert up.returncode != 0
+    assert said in up.stdout
+    assert "Traceback" not in up.stdout
+    assert ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})["tenure"] is not None
+
+
+def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions):
+    definitions("# interrupted\n")
+    for seconds in (4, 15, 30):
+        process = subprocess.Popen(
+            ["make", "up"],
+            cwd=clone,
+            env=cloud.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=180)
+        assert b"Traceback" not in said, said.decode()
+    assert "Features are being served." in mend(cloud, clone)
+
+
+def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions):
+    definitions("# killed\n")
+    process = subprocess.Popen(
+        ["make", "up"],
+        cwd=clone,
+        env=cloud.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(12)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert "Features are being served." in mend(cloud, clone)
+
+
+def test_a_registry_that_is_killed_during_apply_does_not_block_the_next_up(cloud, clone, definitions, kubectl):
+    definitions("# the registry goes away\n")
+    process = subprocess.Popen(
+        ["make", "up"],
+        cwd=clone,
+        env=cloud.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    known = set(kubectl("get", "jobs", "-o", "name").split())
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        new = set(kubectl("get", "jobs", "-o", "name").split()) - known
+        if any("feast-apply" in job for job in new):
+            break
+        time.sleep(0.3)
+    kubectl("delete", "pod", "feast-postgresql-0", "--grace-period=0", "--force")
+    process.wait(timeout=900)
+    assert "Features are being served." in mend(cloud, clone)
+
+
+def test_the_servers_answer_through_a_rollout(cloud, clone, ask, definitions):
+    definitions("# a rollout under load\n")
+    process = subprocess.Popen(
+        ["make", "up"], cwd=clone, env=cloud.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    answered, failed = 0, []
+    while process.poll() is None:
+        try:
+            ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})
+            answered += 1
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            failed.append(str(error))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.3)
+    assert process.returncode == 0
+    assert answered > 20
+    assert not failed, f"{len(failed)} of {answered + len(failed)} requests failed: {failed[:3]}"
