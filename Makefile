@@ -24,7 +24,7 @@ status: install ## What of the sandbox is running
 	@$(RUN) -m sandbox status
 
 lock: install ## Write feature_repo/contract.lock.json from the feature definitions
-	@$(RUN) -m feature_runtime lock --repo feature_repo
+	@$(RUN) -m feature_runtime lock
 
 sample-data: install ## Write the example's data, feature_repo/data/employee_attrition.parquet
 	@$(RUN) -m feature_runtime sample-data feature_repo/data/employee_attrition.parquet
@@ -39,7 +39,7 @@ check: install ## Format, lint, types; the contract and the settings reference a
 	@$(VENV)/bin/ruff format --check --quiet . || { echo 'not formatted: make format'; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
 	@$(RUN) -m mypy
-	@$(RUN) -m feature_runtime lock --check --repo feature_repo >/dev/null
+	@$(RUN) -m feature_runtime lock --check >/dev/null
 	@$(RUN) -m feast_eks.settings_reference --check docs/settings.md
 
 format: install ## Format the Python files

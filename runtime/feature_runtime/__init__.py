@@ -1,0 +1,1 @@
+"""What runs inside the pods of the feature store: one command, one module per verb."""

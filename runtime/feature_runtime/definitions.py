@@ -1,0 +1,251 @@
+"""The feature definitions, imported from the feature repo without trusting how they are mounted.
+
+In a pod the repo is a ConfigMap: read-only, every file a symlink into a hidden directory that Feast would import a
+second time. So the definitions are imported from a clean copy. Errors name the file, the line and the object.
+"""
+
+import ast
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from feast import Entity, FeatureService, FeatureView
+from feast.base_feature_view import BaseFeatureView
+from feast.data_source import DataSource
+from feast.project import Project
+from feast.repo_config import FeastConfigError, RepoConfig, load_repo_config
+from feast.repo_contents import RepoContents
+from feast.repo_operations import get_repo_files, parse_repo
+from pydantic import ValidationError
+
+from feature_runtime.contract import IGNORED_DIRECTORIES
+from feature_runtime.refusal import Refusal
+from feature_runtime.retrying import first_line
+from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
+
+# Only what the cluster gets is copied, so that a definition which reads another file fails here and not there.
+COPIED = ("**/*.py", ".feastignore")
+COPY_PREFIX = "feature-repo-"
+DEFINED = (BaseFeatureView, FeatureService, Entity, DataSource)
+DEFINING_CALLS = ("View", "FeatureService", "Entity", "Source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definitions:
+    """What the feature repo defines: Feast's objects, and the project they belong to."""
+
+    project: str
+    contents: RepoContents
+
+    @property
+    def entities(self) -> list[Entity]:
+        """The repo's own entities, without Feast's stand-in for views that have none."""
+        return [entity for entity in self.contents.entities if not entity.name.startswith("__")]
+
+    @property
+    def views(self) -> list[FeatureView]:
+        """Views that are loaded from a source (on-demand views are computed from these)."""
+        return [*self.contents.feature_views, *self.contents.stream_feature_views]
+
+    @property
+    def services(self) -> list[FeatureService]:
+        """The feature services."""
+        return list(self.contents.feature_services)
+
+    @property
+    def sources(self) -> list[DataSource]:
+        """The data sources."""
+        return list(self.contents.data_sources)
+
+
+def load_config(repo: Path) -> RepoConfig:
+    """The repo's `feature_store.yaml` with the environment's values in it.
+
+    Raises:
+        Refusal: a variable is not set, or Feast does not accept the file.
+    """
+    path = repo / CONFIG_FILE
+    check_yaml_variables(path)
+    try:
+        config = load_repo_config(repo, path)
+        # Feast reads these sections only when they are first used.
+        _ = config.registry, config.online_store, config.offline_store
+    except (FeastConfigError, ValidationError, yaml.YAMLError, TypeError) as error:
+        raise Refusal(f"{CONFIG_FILE} is not what Feast accepts: {error}") from None
+    return config
+
+
+def load_definitions(repo: Path) -> Definitions:
+    """Import every Python file of the feature repo and collect what they define.
+
+    Raises:
+        Refusal: a file does not import, a name is defined twice, a view says too little to be locked.
+    """
+    project = _project_name(repo)
+    with _clean_copy(repo) as copy:
+        files = get_repo_files(copy)
+        for file in files:
+            _check_assignments(file, copy)
+        modules = {file: _import(file, copy) for file in files}
+        contents = parse_repo(copy)
+        places = _places(modules, copy)
+    _check_names(contents, places)
+    projects = {declared.name for declared in contents.projects} or {project}
+    if projects != {project}:
+        raise Refusal(
+            f"the repo defines the project {', '.join(sorted(projects))}, but {CONFIG_FILE} says {project}. "
+            "Both must name the same one."
+        )
+    if not contents.projects:
+        contents.projects.append(Project(name=project))
+    definitions = Definitions(project=project, contents=contents)
+    _check_views(definitions, places)
+    return definitions
+
+
+def _project_name(repo: Path) -> str:
+    try:
+        config = yaml.safe_load((repo / CONFIG_FILE).read_text())
+    except yaml.YAMLError as error:
+        raise Refusal(f"{CONFIG_FILE} is no YAML: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("project"), str):
+        raise Refusal(f"{CONFIG_FILE} names no `project`.")
+    return config["project"]
+
+
+@contextmanager
+def _clean_copy(repo: Path) -> Iterator[Path]:
+    """A copy of the repo's files as the working directory and first on the import path, for as long as it is needed."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix=COPY_PREFIX) as directory:
+        copy = Path(directory).resolve()
+        for path in sorted(found for pattern in COPIED for found in repo.glob(pattern)):
+            relative = path.relative_to(repo)
+            hidden = any(part in IGNORED_DIRECTORIES or part.startswith(".") for part in relative.parts[:-1])
+            if hidden or not path.is_file():
+                continue
+            target = copy / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        _forget_earlier_copies()
+        sys.path.insert(0, str(copy))
+        os.chdir(copy)
+        importlib.invalidate_caches()
+        try:
+            yield copy
+        finally:
+            os.chdir(before)
+            sys.path.remove(str(copy))
+
+
+def _forget_earlier_copies() -> None:
+    for name, module in list(sys.modules.items()):
+        if COPY_PREFIX in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
+
+
+def _import(file: Path, copy: Path) -> Any:
+    relative = file.relative_to(copy)
+    try:
+        module = importlib.import_module(".".join(relative.with_suffix("").parts))
+    except (Exception, SystemExit) as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
+        line = f"{Path(frames[-1].filename).relative_to(copy)}:{frames[-1].lineno}" if frames else str(relative)
+        raise Refusal(f"{line}: the definitions do not import: {first_line(error)}") from None
+    origin = Path(getattr(module, "__file__", None) or "").resolve()
+    if origin != file:
+        raise Refusal(
+            f"{relative}: its name is taken by the installed module {module.__name__}, so it would be ignored. "
+            "Give the file another name."
+        )
+    return module
+
+
+def _places(modules: dict[Path, Any], copy: Path) -> dict[int, str]:
+    """For every Feast object that has a variable its `file:line`, by identity."""
+    places: dict[int, str] = {}
+    for file, module in modules.items():
+        for name, line in _assignments(ast.parse(file.read_text())):
+            value = getattr(module, name, None)
+            if isinstance(value, DEFINED):
+                places.setdefault(id(value), f"{file.relative_to(copy)}:{line}")
+    return places
+
+
+def _check_assignments(file: Path, copy: Path) -> None:
+    """Refuse a variable to which two definitions are assigned: Python, and Feast after it, would only see the last."""
+    relative = file.relative_to(copy)
+    try:
+        tree = ast.parse(file.read_text())
+    except SyntaxError as error:
+        raise Refusal(f"{relative}:{error.lineno}: syntax error: {error.msg}") from None
+    seen: dict[str, int] = {}
+    for name, line in _assignments(tree, only=DEFINING_CALLS):
+        if name in seen:
+            raise Refusal(
+                f"{relative}:{line}: `{name}` is assigned again, so what line {seen[name]} defined is lost. "
+                "Give one of them another name."
+            )
+        seen[name] = line
+
+
+def _assignments(tree: ast.Module, only: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+    """Names that a module assigns at its top level, and the lines; with `only`, from calls whose name ends so."""
+    for node in tree.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        if only:
+            function = node.value.func if isinstance(node.value, ast.Call) else None
+            called = getattr(function, "attr", None) or getattr(function, "id", "")
+            if not called.endswith(only):
+                continue
+        yield from ((target.id, node.lineno) for target in node.targets if isinstance(target, ast.Name))
+
+
+def _check_names(contents: RepoContents, places: dict[int, str]) -> None:
+    groups: list[tuple[str, list[Any]]] = [
+        (
+            "feature views",
+            [*contents.feature_views, *contents.stream_feature_views, *contents.on_demand_feature_views],
+        ),
+        ("feature services", contents.feature_services),
+        ("entities", contents.entities),
+        ("data sources", contents.data_sources),
+    ]
+    for kind, objects in groups:
+        seen: dict[str, Any] = {}
+        for defined in objects:
+            # Feast looks names up without regard to case.
+            other = seen.setdefault(defined.name.lower(), defined)
+            if other is not defined:
+                raise Refusal(
+                    f"two {kind} have the name {defined.name!r}: {places.get(id(other), 'one without a variable')} "
+                    f"and {places.get(id(defined), 'one without a variable')}. Rename or remove one."
+                )
+
+
+def _check_views(definitions: Definitions, places: dict[int, str]) -> None:
+    if not definitions.views:
+        raise Refusal("the feature repo defines no feature view.")
+    for view in definitions.views:
+        if not view.features:
+            raise Refusal(
+                f"{places.get(id(view), view.name)}: the feature view {view.name!r} declares no schema. "
+                "List its fields: what models receive is decided here, not by whatever the file contains."
+            )
+        columns = {column.name for column in view.entity_columns}
+        keys = {entity.join_key for entity in definitions.entities if entity.name in view.entities}
+        if missing := sorted(keys - columns):
+            raise Refusal(
+                f"{places.get(id(view), view.name)}: the schema of the feature view {view.name!r} lacks its join key "
+                f"{', '.join(missing)}. Add a Field for it."
+            )

@@ -1,0 +1,58 @@
+"""No password in any log line or error text.
+
+Drivers put whole connection strings into their errors. What the environment holds under a secret's name is replaced
+wherever it would be printed, also in its URL-encoded form.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import TextIO
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN", "SECRET_ACCESS_KEY")
+# Shorter values are no secrets (the static key of an emulated S3 is a plain word), and masking them garbles the text.
+SHORTEST_SECRET = 8
+
+
+class Mask:
+    """Replaces the secrets of an environment in texts."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        secrets = {
+            value
+            for name, value in environment.items()
+            if name.endswith(SECRET_NAMES) and len(value) >= SHORTEST_SECRET
+        }
+        forms = {form for value in secrets for form in (value, quote(value, safe=""), quote_plus(value))}
+        # The longest first: a secret that contains another one must not leave its rest behind.
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for form in self._forms:
+            text = text.replace(form, MASK)
+        return text
+
+
+class MaskedStream:
+    """A text stream that masks what is written to it; everything else is the stream's own."""
+
+    def __init__(self, stream: TextIO, mask: Mask) -> None:
+        self._stream = stream
+        self._mask = mask
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._mask(text))
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def environment_mask() -> Mask:
+    """The mask of this process's environment."""
+    return Mask(os.environ)

@@ -1,0 +1,234 @@
+"""The source of a feature view: its schema and its rows, read as materialization will read them.
+
+Only files (parquet, local or on S3) are looked into; other kinds of sources are left to Feast.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from botocore.exceptions import BotoCoreError, ClientError
+from feast import FeatureView, FileSource
+from feast.data_format import ParquetFormat
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from feature_runtime.refusal import Refusal
+from feature_runtime.retrying import first_line
+
+# An endpoint that does not answer is an error within a minute, not after botocore's five.
+S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a source: when its values were true, and the values of the view's features by name."""
+
+    event_timestamp: datetime
+    values: dict[str, Any]
+
+
+class ViewSource:
+    """The file that one feature view is loaded from."""
+
+    def __init__(self, view: FeatureView, repo: Path) -> None:
+        source = view.batch_source
+        assert isinstance(source, FileSource)
+        self._view = view
+        self._source = source
+        self.uri = FileSource.get_uri_for_file_path(repo, source.path)
+        # Feast maps column to feature; to find a feature's column is the other way round.
+        self._columns = {feature: column for column, feature in source.field_mapping.items()}
+
+    @staticmethod
+    def readable(view: FeatureView) -> bool:
+        """Whether this view's source is a file that can be looked into."""
+        source = view.batch_source
+        return isinstance(source, FileSource) and isinstance(source.file_format, ParquetFormat | None)
+
+    def schema(self) -> pa.Schema:
+        """The file's columns and types; reads nothing else.
+
+        Raises:
+            Refusal: not there, not allowed, no parquet, or the store does not answer.
+        """
+        return self._dataset().schema
+
+    def problems(self, schema: pa.Schema) -> list[str]:
+        """What the view asks for and the file does not have, one line per column."""
+        source = self._source
+        problems = []
+        for column, purpose in (
+            (source.timestamp_field, "the event timestamp"),
+            (source.created_timestamp_column, "the created timestamp"),
+        ):
+            if not column:
+                continue
+            if column not in schema.names:
+                problems.append(f"it has no column {column!r} ({purpose})")
+            elif not pa.types.is_timestamp(schema.field(column).type):
+                problems.append(f"its column {column!r} ({purpose}) is {schema.field(column).type}, not a timestamp")
+        for field in [*self._view.entity_columns, *self._view.features]:
+            column = self.column(field.name)
+            if column not in schema.names:
+                problems.append(f"it has no column {column!r} (field {field.name!r}, {field.dtype})")
+            elif not fits(schema.field(column).type, str(field.dtype)):
+                found = schema.field(column).type
+                problems.append(f"its column {column!r} is {found}, which does not fit the field's type {field.dtype}")
+        return problems
+
+    def column(self, field: str) -> str:
+        """The column that holds a field."""
+        return self._columns.get(field, field)
+
+    def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
+        """For each key (join key to value) its rows up to `at`, the newest first; of equal times the later created."""
+        if not keys:
+            return []
+        first = next(iter(keys[0]))
+        wanted = [key[first] for key in keys]
+        rows = self._read(pc.field(self.column(first)).isin(wanted), at)
+        return [
+            [row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys
+        ]
+
+    def sample_keys(self, at: datetime, count: int) -> list[dict[str, Any]]:
+        """The join keys of `count` entities among the newest rows up to `at`."""
+        source = self._source
+        names = [column.name for column in self._view.entity_columns]
+        newest = self._newest_time(at)
+        if newest is None:
+            return []
+        table = self._table([self.column(name) for name in names], pc.field(source.timestamp_field) == newest)
+        table = table.rename_columns(names)
+        unique = table.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
+        # Spread over the keys, so that a load that stopped half-way is seen.
+        step = max(1, unique.num_rows // count)
+        return unique.take(list(range(0, unique.num_rows, step))[:count]).to_pylist()
+
+    def _read(self, condition: pc.Expression, at: datetime) -> list[tuple[dict[str, Any], Row]]:
+        source = self._source
+        names = [field.name for field in [*self._view.entity_columns, *self._view.features]]
+        times = [column for column in (source.timestamp_field, source.created_timestamp_column) if column]
+        columns = [self.column(name) for name in names]
+        table = self._table([*columns, *times], condition & (pc.field(source.timestamp_field) <= self._moment(at)))
+        table = table.sort_by([(column, "descending") for column in times])
+        rows = []
+        features = {field.name for field in self._view.features}
+        for record in table.to_pylist():
+            values = {name: record[column] for name, column in zip(names, columns, strict=True)}
+            row = Row(
+                event_timestamp=_utc(record[source.timestamp_field]),
+                values={name: value for name, value in values.items() if name in features},
+            )
+            rows.append((values, row))
+        return rows
+
+    def _newest_time(self, at: datetime) -> pa.Scalar | None:
+        field = self._source.timestamp_field
+        times = self._table([field], pc.field(field) <= self._moment(at))[field]
+        return pc.max(times) if len(times) else None
+
+    def _moment(self, at: datetime) -> pa.Scalar:
+        kind = self._dataset().schema.field(self._source.timestamp_field).type
+        # A column without a time zone is in UTC, as Feast takes it.
+        return pa.scalar(at if kind.tz else at.replace(tzinfo=None), pa.timestamp("us", kind.tz)).cast(kind)
+
+    def _table(self, columns: Sequence[str], condition: pc.Expression) -> pa.Table:
+        try:
+            return self._dataset().to_table(columns=list(dict.fromkeys(columns)), filter=condition)
+        except UNREADABLE as error:
+            raise self._refusal(error) from None
+
+    def _dataset(self) -> ds.Dataset:
+        options: dict[str, Any] = {}
+        if self.uri.startswith("s3://"):
+            options = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
+            if self._source.s3_endpoint_override:
+                options["client_kwargs"] = {"endpoint_url": self._source.s3_endpoint_override}
+        try:
+            filesystem, path = fsspec.url_to_fs(self.uri, **options)
+            if not filesystem.exists(path):
+                raise FileNotFoundError(self.uri)
+            return ds.dataset(path, filesystem=PyFileSystem(FSSpecHandler(filesystem)), format="parquet")
+        except UNREADABLE as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: BaseException) -> Refusal:
+        name = self._source.name
+        if isinstance(error, FileNotFoundError):
+            return Refusal(
+                f"the source {name!r} has no file at {self.uri}. Put the data there, or correct the source's path."
+            )
+        if isinstance(error, PermissionError):
+            return Refusal(
+                f"the source {name!r} at {self.uri} may not be read: {first_line(error)}. "
+                "Give this pod's identity read access to the bucket."
+            )
+        return Refusal(
+            f"the source {name!r} at {self.uri} cannot be read: {first_line(error)}. "
+            "It must be a parquet file that this pod can reach and read."
+        )
+
+
+UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
+
+INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 9, "uint16": 17, "uint32": 33}
+"""Integer types and how many bits a signed integer needs to hold them."""
+
+
+def fits(column: pa.DataType, dtype: str) -> bool:
+    """Whether a column's values can become values of a Feast type without being cut or guessed."""
+    if dtype.startswith(("Array(", "Set(")) and dtype.endswith(")"):
+        inner = dtype[dtype.index("(") + 1 : -1]
+        return (pa.types.is_list(column) or pa.types.is_large_list(column)) and fits(column.value_type, inner)
+    if pa.types.is_dictionary(column):
+        column = column.value_type
+    integer_bits = INTEGER_BITS.get(str(column))
+    match dtype:
+        case "Int32":
+            return integer_bits is not None and integer_bits <= 32
+        case "Int64":
+            return integer_bits is not None
+        case "Float32" | "Float64":
+            return pa.types.is_floating(column) or integer_bits is not None
+        case "Bool":
+            return pa.types.is_boolean(column)
+        case "String":
+            return pa.types.is_string(column) or pa.types.is_large_string(column)
+        case "Bytes":
+            return pa.types.is_binary(column) or pa.types.is_large_binary(column)
+        case "UnixTimestamp":
+            return pa.types.is_timestamp(column) or pa.types.is_date(column)
+        case _:
+            # Maps, structs, documents: Feast converts them in ways of its own.
+            return True
+
+
+def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
+    """Refuse views whose source lacks a column or has it in another type; every problem of every view at once."""
+    problems = []
+    for view in views:
+        if not ViewSource.readable(view):
+            continue
+        source = ViewSource(view, repo)
+        problems += [
+            f"feature view {view.name!r}, source {source.uri}: {problem}"
+            for problem in source.problems(source.schema())
+        ]
+    if problems:
+        raise Refusal(
+            f"the source does not have what the definitions ask for: {'; '.join(problems)}. "
+            "Add the column to the data first, or take the field out.",
+            problems=problems,
+        )
+
+
+def _utc(moment: datetime) -> datetime:
+    moment = getattr(moment, "to_pydatetime", lambda: moment)()
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,45 @@
+{{/* Names, labels and the image: the interface that other objects and network policies rely on. */}}
+
+{{- define "redis.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "redis.selector" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+{{- end -}}
+
+{{- define "redis.labels" -}}
+{{ include "redis.selector" . }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "redis.metadata" -}}
+namespace: {{ .Release.Namespace }}
+labels: {{- include "redis.labels" . | nindent 2 }}
+{{- with .Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "redis.image" -}}
+{{- $image := .Values.image -}}
+{{- $reference := printf "%s/%s" (default $image.registry .Values.global.imageRegistry) $image.repository -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $reference $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $reference (toString $image.tag) -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,227 @@
+"""The AWS stand-in (moto) as the AWS provider sees it, and what every kind of AWS resource has in common."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+
+from sandbox.providers import wire
+from sandbox.providers.plugin import InvalidInput, ProviderError
+
+Inputs = dict[str, Any]
+
+_NO_ENDPOINT = (
+    "the sandbox's AWS provider talks to a stand-in for AWS only, never to AWS itself, and knows no address of one: "
+    'set aws:endpoints in the stack file, or AWS_ENDPOINT_URL (`eval "$(make -s env)"` does)'
+)
+
+
+class Gone(Exception):
+    """The resource does not exist (any more)."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Clients of one configured stand-in."""
+
+    region: str
+    endpoints: Mapping[str, str]
+    access_key: str
+    secret_key: str = field(repr=False)
+    default_tags: Mapping[str, str] = field(default_factory=dict)
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client; one per service, for all threads."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = boto3.client(
+                    service,
+                    region_name=self.region,
+                    endpoint_url=self.endpoint(service),
+                    aws_access_key_id=self.access_key,
+                    aws_secret_access_key=self.secret_key,
+                    config=Config(
+                        s3={"addressing_style": "path"},
+                        retries={"max_attempts": 3},
+                        connect_timeout=5,
+                        max_pool_connections=32,
+                        proxies={} if _is_local(self.endpoint(service)) else None,
+                    ),
+                )
+            return self._clients[service]
+
+    def endpoint(self, service: str) -> str:
+        """Where a service is. Raises ProviderError rather than let boto3 choose AWS."""
+        address = self.endpoints.get(service) or self.endpoints.get("")
+        if not address:
+            raise ProviderError(f"no endpoint for {service}: {_NO_ENDPOINT}")
+        return address
+
+    def account(self) -> str:
+        """The account all of it belongs to."""
+        return str(self.client("sts").get_caller_identity()["Account"])
+
+
+def configure(inputs: Mapping[str, Any]) -> Cloud:
+    """From the provider's inputs, else the environment. Raises InvalidInput or ProviderError."""
+    endpoints = _endpoints(inputs)
+    if not endpoints:
+        raise ProviderError(_NO_ENDPOINT)
+    for service, address in endpoints.items():
+        host = urlsplit(address).hostname or ""
+        if host == "amazonaws.com" or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws")):
+            raise InvalidInput("endpoints", f"{service or 'AWS_ENDPOINT_URL'} is AWS itself ({address}). {_NO_ENDPOINT}")
+        if not host or not address.startswith(("http://", "https://")):
+            raise InvalidInput("endpoints", f"{service or 'AWS_ENDPOINT_URL'} is no address: {address!r}")
+    region = inputs.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise InvalidInput("region", "is missing: set aws:region in the stack file, or AWS_REGION")
+    default_tags = decoded(inputs, "defaultTags", {}) or {}
+    return Cloud(
+        region=str(region),
+        endpoints=endpoints,
+        access_key=str(inputs.get("accessKey") or os.environ.get("AWS_ACCESS_KEY_ID") or "sandbox"),
+        secret_key=str(inputs.get("secretKey") or os.environ.get("AWS_SECRET_ACCESS_KEY") or "sandbox"),
+        default_tags=default_tags.get("tags") or {},
+    )
+
+
+class Kind:
+    """One type of AWS resource: how to make, look at, change and remove it, in terms of its Pulumi inputs."""
+
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    # A change of these needs a new resource.
+    force_new: tuple[str, ...] = ()
+    # What `read` finds out; the other inputs are taken to be as they were.
+    readable: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()  # inputs that hold JSON
+    name: str = ""  # the input that gets a generated name where the program gives none
+    longest_name = 64
+    taggable = False
+
+    def create(self, cloud: Cloud, inputs: Inputs) -> str:
+        """Makes it, or takes over what an interrupted run has left, and returns its id."""
+        raise NotImplementedError
+
+    def update(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
+        """Makes it as the inputs say."""
+        raise NotImplementedError
+
+    def read(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
+        """The readable inputs as they are now, without defaults. Raises Gone."""
+        raise NotImplementedError
+
+    def delete(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
+        """Removes it; one that is gone already is fine."""
+        raise NotImplementedError
+
+    def outputs(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
+        """What the state holds in addition to the inputs."""
+        return {}
+
+    def problems(self, inputs: Inputs) -> Iterator[InvalidInput]:
+        """What is wrong with the values of inputs, beyond what every kind checks."""
+        yield from ()
+
+
+def tags_of(cloud: Cloud, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The tags on the resource: the provider's default ones and its own."""
+    return {**cloud.default_tags, **(inputs.get("tags") or {})}
+
+
+def as_tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+def own_tags(cloud: Cloud, tags: list[dict[str, str]], inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Of the live tags those that are not there because of the provider's defaults."""
+    wanted = inputs.get("tags") or {}
+    return {
+        tag["Key"]: tag["Value"]
+        for tag in tags
+        if tag["Key"] in wanted or cloud.default_tags.get(tag["Key"]) != tag["Value"]
+    }
+
+
+def same_document(one: Any, other: Any) -> bool:
+    """Whether two JSON texts say the same."""
+    try:
+        return bool(_canonical(json.loads(one)) == _canonical(json.loads(other)))
+    except (TypeError, ValueError):
+        return bool(one == other)
+
+
+def code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def explain(error: Exception, cloud: Cloud | None = None) -> ProviderError:
+    """A boto3 exception as a sentence."""
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        return ProviderError(f"{error.operation_name}: {details.get('Message') or details.get('Code')}")
+    if isinstance(error, EndpointConnectionError):
+        address = error.kwargs.get("endpoint_url", "")
+        return ProviderError(f"the sandbox's S3, IAM and STS at {address} do not answer; `make up` starts them")
+    assert isinstance(error, BotoCoreError)
+    return ProviderError(str(error))
+
+
+def decoded(inputs: Mapping[str, Any], name: str, default: Any) -> Any:
+    """A provider input that is no string: it arrives as JSON from the SDK and from the stack file."""
+    value = inputs.get(name, default)
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise InvalidInput(name, f"is not JSON: {value!r}") from None
+
+
+def _endpoints(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Addresses by service; the empty name stands for all services."""
+    found = {"": os.environ.get("AWS_ENDPOINT_URL", "")}
+    for service in ("s3", "iam", "sts"):
+        found[service] = os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}", "")
+    given = decoded(inputs, "endpoints", []) or []
+    for group in given if isinstance(given, list) else [given]:
+        if not isinstance(group, Mapping):
+            raise InvalidInput("endpoints", f"must be a list of maps from service to address, not {given!r}")
+        found.update({service: str(address) for service, address in group.items() if address})
+    return {service: address for service, address in found.items() if address}
+
+
+def _is_local(address: str) -> bool:
+    """A proxy for the internet does not reach this machine's own addresses."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost"
+
+
+def _canonical(document: Any) -> Any:
+    """AWS writes a list of one as its element, and orders as it likes."""
+    if isinstance(document, dict):
+        return {key: _canonical(value) for key, value in document.items()}
+    if isinstance(document, list):
+        items = sorted((_canonical(item) for item in document), key=lambda item: json.dumps(item, sort_keys=True))
+        return items[0] if len(items) == 1 else items
+    return document
+
+
+def known(value: Any) -> bool:
+    return not wire.has_unknown(value)

@@ -1,0 +1,83 @@
+"""What differs between two sets of inputs, path by path, and which difference replaces the resource."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pulumi.runtime.proto import provider_pb2
+
+Path = tuple[str | int, ...]
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
+_MISSING = object()
+
+
+def changes(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every innermost difference as (path, ADD | DELETE | UPDATE); a null is the same as nothing."""
+    if old is None:
+        old = _MISSING
+    if new is None:
+        new = _MISSING
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from changes(old.get(key, _MISSING), new.get(key, _MISSING), (*path, key))
+    elif isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            before = old[index] if index < len(old) else _MISSING
+            after = new[index] if index < len(new) else _MISSING
+            yield from changes(before, after, (*path, index))
+    elif old is _MISSING and new is _MISSING:
+        return
+    elif old is _MISSING:
+        yield path, "ADD"
+    elif new is _MISSING:
+        yield path, "DELETE"
+    elif old != new:
+        yield path, "UPDATE"
+
+
+def response(
+    found: Mapping[Path, str], replaces: Callable[[Path], bool], *, delete_before_replace: bool = False
+) -> provider_pb2.DiffResponse:
+    """The engine's form of a diff; `replaces` says for a path whether changing it needs a new object."""
+    kinds = provider_pb2.PropertyDiff
+    detailed: dict[str, provider_pb2.PropertyDiff] = {}
+    replacing: set[str] = set()
+    for path, kind in found.items():
+        replace = replaces(path)
+        detailed[render(path)] = kinds(inputDiff=True, kind=getattr(kinds, f"{kind}_REPLACE" if replace else kind))
+        if replace:
+            replacing.add(str(path[0]))
+    outcome = provider_pb2.DiffResponse
+    return provider_pb2.DiffResponse(
+        changes=outcome.DIFF_SOME if detailed else outcome.DIFF_NONE,
+        hasDetailedDiff=True,
+        detailedDiff=detailed,
+        diffs=sorted({str(path[0]) for path in found}),
+        replaces=sorted(replacing),
+        # Also where nothing here replaces: the program or the operator may.
+        deleteBeforeReplace=delete_before_replace,
+    )
+
+
+def render(path: Path) -> str:
+    """The engine's property path: `spec.containers[0].image`, `metadata.labels["app.kubernetes.io/name"]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _PLAIN_KEY.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            escaped = part.replace("\\", "\\\\").replace('"', '\\"')
+            text += f'["{escaped}"]'
+    return text
+
+
+def under(path: Path, prefix: str) -> bool:
+    """Whether a path is the dotted prefix or lies below it; list positions do not count."""
+    names = tuple(part for part in path if isinstance(part, str))
+    wanted = tuple(prefix.split("."))
+    return names[: len(wanted)] == wanted

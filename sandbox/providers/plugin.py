@@ -1,0 +1,284 @@
+"""What every plugin here is: a gRPC server the engine starts, that prints its port, logs to stderr and dies with the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2, empty_pb2
+from pulumi.runtime.proto import (
+    engine_pb2,
+    engine_pb2_grpc,
+    plugin_pb2,
+    provider_pb2,
+    provider_pb2_grpc,
+    status_pb2,
+)
+
+from sandbox.providers import wire
+
+# The same limit as the engine's: a chart's state does not fit into gRPC's default of 4 MiB.
+CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 400 << 20), ("grpc.max_send_message_length", 400 << 20)]
+# Every awaited object holds a thread; the engine's own default parallelism is 16 on two cores.
+_THREADS = 128
+# What operations under way get after a signal. The engine has hung up by then and gives all its plugins five seconds
+# together; what Ctrl-C needs to save is saved before, after the Cancel call.
+_GRACE_SECONDS = 0.5
+
+log = logging.getLogger("sandbox.providers")
+
+
+class ProviderError(Exception):
+    """Something to tell the user, as a sentence; becomes the resource's error message."""
+
+
+class InvalidInput(ProviderError):
+    """An input is wrong: which property, and why."""
+
+    def __init__(self, property_path: str, reason: str) -> None:
+        super().__init__(f"{property_path}: {reason}")
+        self.property_path = property_path
+        self.reason = reason
+
+
+class Unhealthy(ProviderError):
+    """The object exists but did not become ready: the engine keeps it in the state and remembers why."""
+
+    def __init__(self, reason: str, *, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]) -> None:
+        super().__init__(reason)
+        self.resource_id = resource_id
+        self.state = state
+        self.inputs = inputs
+
+
+class Engine:
+    """The engine's log: permanent lines, and the status beside a resource while it is waited for.
+
+    `stdout` is the file descriptor whose lines the engine shows as the program's own output.
+    """
+
+    def __init__(self, address: str, stdout: int = 1) -> None:
+        self.address = address
+        self.stdout = stdout
+        self._stub = None
+        if address:
+            channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+            self._stub = engine_pb2_grpc.EngineStub(channel)
+
+    def status(self, urn: str, message: str) -> None:
+        self._log(engine_pb2.LogSeverity.INFO, urn, message, ephemeral=True)
+
+    def warning(self, urn: str, message: str) -> None:
+        self._log(engine_pb2.LogSeverity.WARNING, urn, message, ephemeral=False)
+
+    def _log(self, severity: Any, urn: str, message: str, *, ephemeral: bool) -> None:
+        if self._stub is None:
+            return
+        request = engine_pb2.LogRequest(
+            severity=severity, urn=urn, message=wire.redact(message), ephemeral=ephemeral, streamId=0
+        )
+        try:
+            self._stub.Log(request, timeout=5)
+        except grpc.RpcError as error:  # losing a status line must not lose the resource
+            log.debug("the engine did not take a log line: %s", error)
+
+
+class Provider(provider_pb2_grpc.ResourceProviderServicer):
+    """The part of a resource provider that does not depend on what it provides.
+
+    Subclasses say their `package` and implement the operations; errors they raise become messages of the resource they
+    belong to, never a traceback.
+    """
+
+    package = ""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.cancelled = threading.Event()
+
+    @property
+    def version(self) -> str:
+        return package_version(self.package)
+
+    def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
+
+    def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
+        # The same capabilities as in the handshake: older engines ask for them here only.
+        return provider_pb2.ConfigureResponse(
+            acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
+        )
+
+    def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return plugin_pb2.PluginInfo(version=self.version)
+
+    def Attach(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return empty_pb2.Empty()
+
+    def GetSchema(self, request: Any, context: grpc.ServicerContext) -> Any:
+        schema = f'{{"name": "{self.package}", "version": "{self.version}"}}'
+        return provider_pb2.GetSchemaResponse(schema=schema)
+
+    def GetMappings(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return provider_pb2.GetMappingsResponse()
+
+    def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return provider_pb2.CheckResponse(inputs=request.news)
+
+    def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
+        changed = wire.read(request.old_inputs) != wire.read(request.news)
+        kinds = provider_pb2.DiffResponse
+        return provider_pb2.DiffResponse(changes=kinds.DIFF_SOME if changed else kinds.DIFF_NONE)
+
+    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.cancelled.set()
+        return empty_pb2.Empty()
+
+
+def package_version(package: str) -> str:
+    """The version of the installed SDK: the engine asks for a plugin of exactly that one."""
+    return importlib.metadata.version(f"pulumi-{package}")
+
+
+def sdk_version() -> str:
+    return importlib.metadata.version("pulumi")
+
+
+def resource_type(urn: str) -> str:
+    """`aws:s3/bucket:Bucket` of a URN: the last of its `$`-separated type chain."""
+    return urn.split("::")[2].split("$")[-1]
+
+
+def resource_name(urn: str) -> str:
+    return urn.split("::", 3)[3]
+
+
+def check_response(inputs: dict[str, Any], failures: Iterable[InvalidInput] = ()) -> Any:
+    return provider_pb2.CheckResponse(
+        inputs=wire.write(inputs),
+        failures=[
+            provider_pb2.CheckFailure(property=failure.property_path, reason=wire.redact(failure.reason))
+            for failure in failures
+        ],
+    )
+
+
+# --- Serving ----------------------------------------------------------------------------------------------------------
+
+
+def serve(register: Callable[[grpc.Server, Engine], threading.Event]) -> NoReturn:
+    """Runs a plugin until the engine cancels it, closes it or is gone.
+
+    `register` adds the services and returns the event to set when a signal asks running operations to end.
+    """
+    parent = os.getppid()
+    port_channel = _keep_stdout_for_the_port()
+    logging.basicConfig(stream=sys.stderr, level=os.environ.get("FEAST_EKS_PROVIDER_LOG", "WARNING"))
+    addresses = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    operations = _Operations()
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS), interceptors=[operations], options=CHANNEL_OPTIONS)
+    cancelled = register(server, Engine(addresses[-1] if addresses else "", port_channel.fileno()))
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: Any) -> None:
+        cancelled.set()
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)  # how the engine closes a plugin, too
+    signal.signal(signal.SIGTERM, end)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    port_channel.write(f"{port}\n")
+    port_channel.flush()
+    while not stop.wait(0.5):
+        if os.getppid() != parent:  # the engine was killed; nobody reads our answers any more
+            break
+    operations.wait_until_idle(_GRACE_SECONDS)
+    # Threads may still sit in a system call; an orderly interpreter exit would wait for them.
+    os._exit(0)
+
+
+def _keep_stdout_for_the_port() -> Any:
+    """The engine reads the port from the first line of stdout; whatever any library prints goes to stderr."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return channel
+
+
+class _Operations(grpc.ServerInterceptor):
+    """Turns exceptions of operations into gRPC statuses the engine understands, and knows whether any is under way."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._changed = threading.Condition()
+
+    def wait_until_idle(self, timeout: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0, timeout)
+
+    @contextlib.contextmanager
+    def _one(self) -> Iterator[None]:
+        with self._changed:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        handler = continuation(details)
+        if handler is None or not handler.unary_unary:
+            return handler
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._one():
+                return attempt(request, context)
+
+        def attempt(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                return handler.unary_unary(request, context)
+            except Unhealthy as error:
+                _abort_partially_created(context, error)
+            except InvalidInput as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, wire.redact(str(error)))
+            except ProviderError as error:
+                # Not UNKNOWN: the engine would then think that it does not know what happened to the resource.
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, wire.redact(str(error)))
+            except Exception as error:
+                if context.code() is not None:  # an abort inside the operation
+                    raise
+                log.exception("%s failed", details.method)
+                summary = f"the sandbox's provider failed in {details.method.rpartition('/')[2]}"
+                context.abort(grpc.StatusCode.INTERNAL, wire.redact(f"{summary}: {type(error).__name__}: {error}"))
+            raise AssertionError("abort raises")
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+        )
+
+
+def _abort_partially_created(context: grpc.ServicerContext, error: Unhealthy) -> NoReturn:
+    reason = wire.redact(str(error))
+    detail = provider_pb2.ErrorResourceInitFailed(
+        id=error.resource_id,
+        properties=wire.write(error.state),
+        inputs=wire.write(error.inputs),
+        reasons=[reason],
+    )
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=reason, details=[packed])
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(grpc.StatusCode.UNKNOWN, reason)

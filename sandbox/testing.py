@@ -1,0 +1,28 @@
+"""`make test`: every test, on a sandbox that is there for the run and gone after it, however the run ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from sandbox import state
+
+
+def run_tests(arguments: list[str]) -> int:
+    """Run pytest; its exit status, which is not 0 when no test ran."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=state.CLONE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(state.CLONE / part) for part in (".", "infra", "runtime"))},
+        start_new_session=True,  # Ctrl-C reaches it through us, so that we are still there to clean up
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        raise

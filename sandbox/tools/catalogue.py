@@ -1,0 +1,124 @@
+"""Which tools there are, and how each is built. Versions are pinned in the go.mod files and nowhere else."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """One executable, the Go package it is built from and the module directory that pins it."""
+
+    name: str
+    module: str
+    package: str
+    pinned: str = ""
+    """Go module whose version is the tool's; empty for our own code."""
+    version_command: tuple[str, ...] = ()
+    """Arguments that make the tool print its version; empty when it has none."""
+    version_variables: tuple[str, ...] = ()
+    """Go variables that carry the version, set when linking."""
+    constants: tuple[tuple[str, str], ...] = ()
+    tags: str = ""
+
+    @property
+    def directory(self) -> Path:
+        """Where its go.mod lies."""
+        return MODULES / self.module
+
+    @property
+    def version(self) -> str:
+        """The pinned version, such as v1.35.4; `sandbox` for our own code."""
+        if not self.pinned:
+            return "sandbox"
+        pin = re.search(rf"^\s*(?:require )?{re.escape(self.pinned)} (v\S+)", self.go_mod, re.MULTILINE)
+        if pin is None:
+            raise ValueError(f"{self.directory / 'go.mod'} does not pin {self.pinned}")
+        return pin.group(1)
+
+    @property
+    def go_mod(self) -> str:
+        """Content of its go.mod."""
+        return (self.directory / "go.mod").read_text()
+
+    @property
+    def flags(self) -> list[str]:
+        """Arguments of `go build` that decide what the executable does."""
+        values = [(variable, self.version) for variable in self.version_variables] + list(self.constants)
+        link = " ".join(["-s", "-w", *(f"-X {variable}={value}" for variable, value in values)])
+        return [*(["-tags", self.tags] if self.tags else []), "-ldflags", link]
+
+    def prints_its_version(self, output: str) -> bool:
+        """Whether what the version command printed is the pinned version and no other."""
+        return (
+            re.search(
+                rf"(?<![\w.]){re.escape(self.version.removeprefix('v'))}(?![\w.-])",
+                re.sub(r"\bv(?=\d)|CoreDNS-", " ", output),
+            )
+            is not None
+        )
+
+
+def _kubernetes(name: str, *version_command: str) -> Tool:
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    facts = (
+        ("gitMajor", "1"),
+        ("gitMinor", "35"),
+        ("gitTreeState", "clean"),
+        ("gitCommit", "0000"),
+        ("buildDate", "1970-01-01T00:00:00Z"),
+    )
+    return Tool(
+        name=name,
+        module="kubernetes",
+        package=f"k8s.io/kubernetes/cmd/{name}",
+        pinned="k8s.io/kubernetes",
+        version_command=version_command or ("--version",),
+        version_variables=tuple(f"{package}.gitVersion" for package in packages),
+        constants=tuple((f"{package}.{fact}", value) for package in packages for fact, value in facts),
+    )
+
+
+TOOLS = (
+    # The longest first: everything else of Kubernetes is quick once its packages are compiled.
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kubectl", "version", "--client"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kubelet"),
+    _kubernetes("kube-proxy"),
+    Tool(
+        name="etcd",
+        module="etcd",
+        package="go.etcd.io/etcd/server/v3",
+        pinned="go.etcd.io/etcd/server/v3",
+        version_command=("--version",),
+    ),
+    Tool(
+        name="coredns",
+        module="coredns",
+        package=".",
+        pinned="github.com/coredns/coredns",
+        version_command=("-version",),
+    ),
+    Tool(name="pause", module="pause", package="."),
+    Tool(
+        name="pulumi",
+        module="pulumi",
+        package="github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+        pinned="github.com/pulumi/pulumi/pkg/v3",
+        version_command=("version",),
+        version_variables=("github.com/pulumi/pulumi/sdk/v3/go/common/version.Version",),
+        tags="osusergo",
+    ),
+    Tool(
+        name="helm",
+        module="helm",
+        package="helm.sh/helm/v3/cmd/helm",
+        pinned="helm.sh/helm/v3",
+        version_command=("version", "--short"),
+        version_variables=("helm.sh/helm/v3/internal/version.version",),
+    ),
+)

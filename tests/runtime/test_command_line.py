@@ -1,0 +1,141 @@
+"""The command: one JSON line on stdout, the exit code, and no password anywhere."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from feature_runtime.masking import Mask
+from feature_runtime.source import fits
+
+
+def test_every_verb_of_the_contract_is_there(repository):
+    done = subprocess.run(
+        [sys.executable, "-m", "feature_runtime", "--help"], cwd=repository / "runtime", capture_output=True, text=True, check=True
+    )
+    for verb in ("prepare-registry", "apply", "materialize", "serve", "smoke", "lock", "sample-data"):
+        assert verb in done.stderr, "stdout belongs to results"
+
+
+def test_an_unknown_verb_is_refused(repository):
+    done = subprocess.run(
+        [sys.executable, "-m", "feature_runtime", "aply"], cwd=repository / "runtime", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "aply" in done.stderr
+
+
+def test_lock_check_exits_2_and_says_what_differs(stores):
+    environment = {"FEATURE_REPO_DIR_ENV_VAR": str(stores.repo)}
+    assert stores.run(["lock", "--check"], environment).ok()["changed"] is False
+    before = (stores.repo / "contract.lock.json").read_text()
+    stores.edit("feature_views.py", "timedelta(days=7)", "timedelta(days=14)")
+    outcome = stores.run(["lock", "--check"], environment)
+    assert outcome.code == 2
+    assert "views.employee_features.ttl_seconds: 604800 is now 1209600" in outcome.error
+    assert (stores.repo / "contract.lock.json").read_text() == before
+    assert stores.run(["lock"], environment).ok()["changed"] is True
+    assert stores.run(["lock", "--check"], environment).code == 0
+
+
+def test_the_contract_does_not_depend_on_the_environment(stores):
+    environment = {"FEATURE_REPO_DIR_ENV_VAR": str(stores.repo), **stores.offline_environment()}
+    assert stores.run(["lock", "--check"], environment).ok()["changed"] is False
+
+
+def test_a_directory_without_a_feature_repo_is_refused(stores, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "no feature_store.yaml" in stores.run(["lock"], {"FEATURE_REPO_DIR_ENV_VAR": str(tmp_path / "empty")}).error
+
+
+def test_what_a_definition_prints_is_not_taken_for_the_result_and_its_secrets_are_masked(stores):
+    path = stores.repo / "entities.py"
+    path.write_text(path.read_text() + "\nimport os\nprint('password is', os.environ['REGISTRY_PASSWORD'])\n")
+    outcome = stores.run(["lock"], {"FEATURE_REPO_DIR_ENV_VAR": str(stores.repo), "REGISTRY_PASSWORD": "pLoudSecret0123456789"})
+    outcome.ok()
+    assert "password is ***" in outcome.stderr
+    assert "pLoudSecret0123456789" not in outcome.stdout + outcome.stderr
+
+
+def test_an_unexpected_error_is_masked_too(stores):
+    path = stores.repo / "entities.py"
+    path.write_text(path.read_text() + "\nimport os\nraise RuntimeError(os.environ['REGISTRY_PASSWORD'])\n")
+    outcome = stores.run(["lock"], {"FEATURE_REPO_DIR_ENV_VAR": str(stores.repo), "REGISTRY_PASSWORD": "pLoudSecret0123456789"})
+    assert "***" in outcome.error
+    assert "pLoudSecret0123456789" not in outcome.stdout + outcome.stderr
+
+
+def test_a_secret_is_masked_in_its_url_form_and_a_short_word_is_not():
+    mask = Mask({"A_PASSWORD": "p/with+signs&more", "AWS_SECRET_ACCESS_KEY": "sandbox", "OTHER": "untouched-value"})
+    assert mask("postgresql://u:p%2Fwith%2Bsigns%26more@h") == "postgresql://u:***@h"
+    assert mask("p/with+signs&more") == "***"
+    assert mask("s3://sandbox untouched-value") == "s3://sandbox untouched-value"
+
+
+def test_sample_data_is_the_same_on_the_same_day_and_has_leavers(stores, tmp_path):
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    for path in (one, other):
+        stores.run(["sample-data", str(path), "--as-of", "2026-03-04"], {}).ok()
+    assert one.read_bytes() == other.read_bytes()
+    table = pq.read_table(one)
+    newest = pc.max(table["event_timestamp"])
+    assert newest.as_py().isoformat() == "2026-03-03T00:00:00+00:00"
+    assert len(pc.unique(table["event_timestamp"])) == 26
+    assert len(pc.unique(table["employee_id"])) == 1470
+    present = pc.unique(table.filter(pc.equal(table["event_timestamp"], newest))["employee_id"]).to_pylist()
+    assert 1200 < len(present) < 1470, "some have left"
+    assert {101, 202, 303} <= set(present)
+    assert {"age", "monthly_income", "distance_from_home"} <= set(table.column_names)
+
+
+def test_sample_data_leaves_a_fresh_file_alone(stores, tmp_path):
+    path = tmp_path / "data.parquet"
+    stores.run(["sample-data", str(path), "--as-of", "2026-03-04"], {}).ok()
+    for day, days, written in (("2026-03-06", "4", False), ("2026-03-06", "2", True), ("2026-03-06", "0", True)):
+        outcome = stores.run(["sample-data", str(path), "--as-of", day, "--keep-days", days], {}).ok()
+        assert outcome["written"] is written, (day, days)
+    path.write_text(json.dumps("no parquet"))
+    assert stores.run(["sample-data", str(path), "--keep-days", "9"], {}).ok()["written"] is True
+
+
+@pytest.mark.parametrize(
+    ("column", "dtype", "fitting"),
+    [
+        ("int32", "Int64", True),
+        ("int64", "Int32", False),
+        ("uint64", "Int64", False),
+        ("double", "Int64", False),
+        ("float", "Float32", True),
+        ("double", "Float32", True),
+        ("int64", "Float32", True),
+        ("string", "Float32", False),
+        ("string", "String", True),
+        ("large_string", "String", True),
+        ("int64", "String", False),
+        ("bool", "Bool", True),
+        ("int64", "Bool", False),
+        ("list<int64>", "Array(Int64)", True),
+        ("list<string>", "Array(Int64)", False),
+        ("int64", "Array(Int64)", False),
+        ("timestamp", "UnixTimestamp", True),
+        ("dictionary", "String", True),
+    ],
+)
+def test_which_columns_fit_which_types(column, dtype, fitting):
+    import pyarrow as pa
+
+    types = {
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "bool": pa.bool_(),
+        "list<int64>": pa.list_(pa.int64()),
+        "list<string>": pa.list_(pa.string()),
+        "timestamp": pa.timestamp("us"),
+        "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    }
+    kind = types.get(column) or getattr(pa, column)()
+    assert fits(kind, dtype) is fitting

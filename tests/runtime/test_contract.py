@@ -1,0 +1,97 @@
+"""The contract file: the rule of its digest, its text, and how differences read."""
+
+import shutil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feast_eks import contract as program
+from feature_runtime import contract
+from feature_runtime.refusal import Refusal
+
+NAMES = st.sampled_from(["a.py", "b.py", "sub/a.py", "sub/c.txt", ".hidden/x.py", "__pycache__/y.py", "sub/.x/z.py", ".f.py"])
+
+
+def test_the_program_and_the_runtime_digest_the_real_feature_repo_alike(repository):
+    assert contract.definitions_sha256(repository / "feature_repo") == program.definitions_sha256(repository / "feature_repo")
+
+
+@settings(max_examples=60, deadline=None)
+@given(files=st.dictionaries(NAMES, st.binary(max_size=20), max_size=6))
+def test_the_program_and_the_runtime_digest_any_tree_alike(files, tmp_path_factory):
+    tree = tmp_path_factory.mktemp("tree")
+    for name, content in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(content)
+    assert contract.definitions_sha256(tree) == program.definitions_sha256(tree)
+    shutil.rmtree(tree)
+
+
+def test_the_program_reads_what_the_runtime_wrote(repository):
+    lock = contract.read(repository / "feature_repo")
+    read = program.read_contract(repository / "feature_repo")
+    assert read.project == lock["project"]
+    assert read.services["attrition_model_v1"]["sha256"] == lock["services"]["attrition_model_v1"]["sha256"]
+
+
+@pytest.fixture
+def repo(tmp_path, repository):
+    shutil.copytree(repository / "feature_repo", tmp_path / "repo", ignore=shutil.ignore_patterns("data"))
+    return tmp_path / "repo"
+
+
+def test_a_changed_definition_makes_the_contract_stale(repo):
+    (repo / "entities.py").write_text((repo / "entities.py").read_text() + "# changed\n")
+    with pytest.raises(Refusal, match="make lock"):
+        contract.read(repo)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(None, "missing"), ("{", "no JSON"), ('{"format_version": 2}', "not of format 1"), ("[]", "not of format 1")],
+)
+def test_a_contract_that_cannot_be_read_says_why(repo, text, says):
+    path = repo / contract.LOCK_FILE
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(Refusal, match=says) as refusal:
+        contract.read(repo)
+    assert "make lock" in str(refusal.value)
+
+
+def services(*features):
+    return {"services": {"s": {"features": [list(f) for f in features], "sha256": str(features)}}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (services(("v", "a", "Int64")), services(("v", "a", "Int64")), []),
+        (
+            services(("v", "a", "Int64"), ("v", "b", "Int64")),
+            services(("v", "b", "Int64"), ("v", "a", "Int64")),
+            ["services.s.features: the order was v.a, v.b, is now v.b, v.a"],
+        ),
+        (
+            services(("v", "a", "Int64")),
+            services(("v", "a", "Float32"), ("v", "b", "Int64")),
+            ["services.s.features: v.b added", "services.s.features: v.a was Int64, is now Float32"],
+        ),
+        (services(("v", "a", "Int64")), {"services": {}}, ["services.s: removed"]),
+        (
+            {"views": {"v": {"ttl_seconds": 1}}},
+            {"views": {"v": {"ttl_seconds": 2}}},
+            ["views.v.ttl_seconds: 1 is now 2"],
+        ),
+    ],
+)
+def test_differences_read_as_what_happened(old, new, lines):
+    assert contract.differences(old, new) == lines
+
+
+def test_a_feature_stands_on_one_line_of_the_lock_file():
+    text = contract.render(services(("v", 'quote"d, name', "Int64")))
+    assert '        ["v", "quote\\"d, name", "Int64"]\n' in text
+    assert text.endswith("}\n")

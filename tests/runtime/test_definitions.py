@@ -1,0 +1,145 @@
+"""Importing the feature repo: what is wrong is named by file, line and object, before anything is changed."""
+
+import os
+import shutil
+
+import pytest
+
+from feature_runtime.definitions import load_definitions
+from feature_runtime.refusal import Refusal
+from feature_runtime.settings import feature_repo_directory
+
+
+@pytest.fixture
+def repo(tmp_path, repository):
+    ignored = shutil.ignore_patterns("data", "__pycache__")
+    shutil.copytree(repository / "feature_repo", tmp_path / "repo", ignore=ignored)
+    return tmp_path / "repo"
+
+
+def append(repo, file, text):
+    (repo / file).write_text((repo / file).read_text() + text)
+
+
+def line_of(repo, file, text):
+    return next(n for n, line in enumerate((repo / file).read_text().splitlines(), 1) if text in line)
+
+
+def refusal(repo):
+    with pytest.raises(Refusal) as caught:
+        load_definitions(repo)
+    return str(caught.value)
+
+
+def test_the_example_imports(repo):
+    definitions = load_definitions(repo)
+    assert [view.name for view in definitions.views] == ["employee_features"]
+    assert [entity.name for entity in definitions.entities] == ["employee_id"]
+
+
+def test_a_mounted_config_map_is_imported_once(repo, tmp_path, monkeypatch):
+    # As the kubelet lays it out: files are symlinks through a symlink to a directory with a date in its name.
+    mount = tmp_path / "mount"
+    dated = mount / "..2026_01_01_00_00_00.1"
+    (repo / "more").mkdir()
+    (repo / "more" / "others.py").write_text("from entities import employee\n")
+    shutil.copytree(repo, dated)
+    (mount / "..data").symlink_to(dated.name)
+    for entry in dated.iterdir():
+        (mount / entry.name).symlink_to(f"..data/{entry.name}")
+    monkeypatch.setenv("FEATURE_REPO_DIR_ENV_VAR", str(mount))
+    found = feature_repo_directory()
+    definitions = load_definitions(found)
+    assert len(definitions.views) == 1
+    assert len(definitions.services) == 1
+    from feature_runtime.contract import definitions_sha256
+
+    assert definitions_sha256(found) == definitions_sha256(repo)
+
+
+def test_the_working_directory_is_left_as_it_was(repo):
+    before = os.getcwd()
+    load_definitions(repo)
+    assert os.getcwd() == before
+
+
+def test_a_syntax_error_is_named_by_file_and_line(repo):
+    append(repo, "entities.py", "\ndef broken(:\n")
+    line = line_of(repo, "entities.py", "def broken(:")
+    assert f"entities.py:{line}: syntax error" in refusal(repo)
+
+
+def test_an_import_error_is_named_by_file_and_line(repo):
+    append(repo, "data_sources.py", "\nimport no_such_module_anywhere\n")
+    line = line_of(repo, "data_sources.py", "no_such_module_anywhere")
+    text = refusal(repo)
+    assert f"data_sources.py:{line}:" in text
+    assert "no_such_module_anywhere" in text
+
+
+def test_a_service_that_asks_for_a_field_its_view_lacks_is_named(repo):
+    path = repo / "feature_services.py"
+    path.write_text(path.read_text().replace('"tenure"', '"tenur"'))
+    text = refusal(repo)
+    assert text.startswith("feature_services.py:")
+    assert "tenur" in text
+
+
+def test_two_views_of_one_name_are_named_with_both_places(repo):
+    append(
+        repo,
+        "feature_views.py",
+        '\nother = FeatureView(name="Employee_Features", entities=[employee], source=employee_attrition,\n'
+        '    schema=[Field(name="employee_id", dtype=Int64), Field(name="tenure", dtype=Float32)])\n',
+    )
+    text = refusal(repo)
+    first = line_of(repo, "feature_views.py", "employee_features = FeatureView(")
+    second = line_of(repo, "feature_views.py", "other = FeatureView(")
+    assert "two feature views" in text
+    assert f"feature_views.py:{first}" in text
+    assert f"feature_views.py:{second}" in text
+
+
+def test_a_view_that_is_overwritten_by_another_is_not_lost_silently(repo):
+    append(
+        repo,
+        "feature_views.py",
+        '\nemployee_features = FeatureView(name="another", entities=[employee], source=employee_attrition,\n'
+        '    schema=[Field(name="employee_id", dtype=Int64), Field(name="tenure", dtype=Float32)])\n',
+    )
+    assert "`employee_features` is assigned again" in refusal(repo)
+
+
+def test_two_services_of_one_name_are_refused(repo):
+    append(
+        repo,
+        "feature_services.py",
+        '\nagain = FeatureService(name="attrition_model_v1", features=[employee_features[["tenure"]]])\n',
+    )
+    assert "two feature services have the name 'attrition_model_v1'" in refusal(repo)
+
+
+def test_a_view_without_a_schema_is_refused(repo):
+    append(
+        repo,
+        "feature_views.py",
+        '\nbare = FeatureView(name="bare", entities=[employee], source=employee_attrition)\n',
+    )
+    assert "'bare' declares no schema" in refusal(repo)
+
+
+def test_a_file_that_hides_behind_an_installed_module_is_refused(repo):
+    (repo / "yaml.py").write_text("")
+    assert "yaml.py: its name is taken" in refusal(repo)
+
+
+def test_a_repo_without_views_is_refused(tmp_path):
+    (tmp_path / "feature_store.yaml").write_text("project: p\n")
+    assert "defines no feature view" in refusal(tmp_path)
+
+
+def test_a_second_repo_in_one_process_is_not_mixed_up_with_the_first(repo):
+    load_definitions(repo)
+    path = repo / "feature_views.py"
+    path.write_text(path.read_text().replace('name="employee_features"', 'name="renamed"'))
+    assert [view.name for view in load_definitions(repo).views] == ["renamed"]

@@ -1,0 +1,226 @@
+"""Materialization: what must be loaded is, what must not be is not, however often and wherever it is interrupted."""
+
+import json
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+VIEW = "employee_features"
+RECORD = f"feast-eks:loaded:employee_attrition:{VIEW}"
+
+
+def view(outcome):
+    return outcome.ok()["views"][VIEW]
+
+
+def test_the_first_backfill_loads_everything_within_the_ttl_and_the_second_nothing(applied):
+    first = view(applied.materialize("--backfill"))
+    assert (first["reason"], first["rows"]) == ("never loaded", 3)
+    assert view(applied.materialize("--backfill"))["loaded"] is False
+    assert applied.online(101, 202, 303)["salary_band"] == [2, 3, 4]
+
+
+def test_the_result_says_when_the_newest_event_was(applied, midnight):
+    assert view(applied.materialize("--backfill"))["newest_event_time"] == midnight(1).isoformat()
+
+
+def test_a_field_added_to_a_loaded_view_is_filled_by_the_backfill(applied):
+    applied.materialize("--backfill").ok()
+    applied.add_field("age")
+    applied.apply().ok()
+    assert applied.online(101, 202, features=["age"])["age"] == [None, None], "the test must start from the gap it closes"
+    assert view(applied.materialize("--backfill"))["reason"] == "loaded with another schema"
+    # The rows' event times are the ones that are stored already: Feast by itself would skip every one.
+    assert applied.online(101, 202, features=["age"])["age"] == [41, 22]
+
+
+def test_the_nightly_run_fills_a_new_field_too(applied):
+    applied.materialize("--backfill").ok()
+    applied.add_field("age")
+    applied.apply().ok()
+    assert view(applied.materialize())["reason"] == "loaded with another schema"
+    assert applied.online(202, features=["age"])["age"] == [22]
+
+
+def test_a_row_that_came_late_is_loaded_within_the_overlap_and_not_beyond(applied, rows, midnight):
+    applied.materialize("--backfill").ok()
+    now = datetime.now(UTC)
+    late, too_late = now - timedelta(hours=20), now - timedelta(hours=40)
+    applied.put(rows({101: midnight(1), 404: late, 505: too_late}))
+    assert view(applied.materialize("--overlap-hours", "24"))["reason"] == "new and late rows"
+    assert applied.online(404, 505)["salary_band"] == [5, None]
+    applied.materialize("--overlap-hours", "48").ok()
+    assert applied.online(505)["salary_band"] == [1]
+
+
+def test_a_corrected_row_replaces_the_one_of_the_same_time(applied, rows, midnight):
+    applied.put(rows({employee: midnight(0) for employee in range(1, 1001)}, salary_band=1))
+    applied.materialize("--backfill").ok()
+    wrong = rows({employee: midnight(0) for employee in range(1, 1001)}, salary_band=1)
+    right = rows({employee: midnight(0) for employee in range(1, 1001)}, salary_band=2)
+    for row in right:
+        row["created"] += timedelta(hours=1)
+    applied.put([row for pair in zip(right, wrong, strict=True) for row in pair])
+    applied.materialize("--overlap-hours", "48").ok()
+    assert set(applied.online(*range(1, 1001))["salary_band"]) == {2}
+
+
+def test_who_has_left_is_not_loaded(applied, rows, midnight):
+    applied.put(rows({101: midnight(1), 666: midnight(8)}))
+    assert view(applied.materialize("--backfill"))["rows"] == 1
+    assert applied.online(666)["tenure"] == [None]
+
+
+def test_who_left_while_the_nightly_runs_were_off_is_not_loaded(applied, rows, midnight, redis_admin):
+    applied.materialize("--backfill", "--end", midnight(20).isoformat()).ok()
+    applied.put(rows({101: midnight(21)}))
+    assert view(applied.materialize("--backfill", "--end", midnight(20).isoformat()))["rows"] == 1
+    applied.put(rows({101: midnight(1), 666: midnight(9)}))
+    loaded = view(applied.materialize())
+    assert loaded["reason"] == "new and late rows"
+    assert applied.online(666)["tenure"] == [None]
+
+
+def test_a_key_fades_after_its_time(applied, redis_admin):
+    applied.materialize("--backfill").ok()
+    keys = list(redis_admin.scan_iter(b"*employee_id*"))
+    assert len(keys) == 3
+    assert all(900_000 < redis_admin.ttl(key) <= 1_000_000 for key in keys)
+    assert redis_admin.ttl(RECORD) == -1
+
+
+def test_a_window_that_ends_in_the_future_is_refused(applied):
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert "in the future" in applied.materialize("--end", tomorrow).error
+
+
+def test_a_window_starts_at_the_overlap_even_after_a_watermark_in_the_future(applied, rows, midnight):
+    applied.materialize("--backfill").ok()
+    # What `feast materialize … 2099-01-01` leaves behind.
+    from feast import FeatureStore
+    from feast.repo_config import load_repo_config
+
+    poison = applied.environment("materialize")
+    before = dict(os.environ)
+    os.environ.update(poison)
+    try:
+        store = FeatureStore(config=load_repo_config(applied.repo, applied.repo / "feature_store.yaml"))
+        poisoned = store.get_feature_view(VIEW)
+        store.registry.apply_materialization(
+            poisoned, store.project, midnight(1), datetime.now(UTC) + timedelta(days=10_000)
+        )
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    applied.put(rows({404: datetime.now(UTC) - timedelta(hours=2)}))
+    assert view(applied.materialize())["rows"] == 1
+
+
+def test_a_lost_online_store_is_filled_again(applied, redis_admin):
+    applied.materialize("--backfill").ok()
+    redis_admin.flushall()
+    assert view(applied.materialize())["reason"] == "never loaded"
+    assert applied.online(202)["salary_band"] == [3]
+
+
+def test_a_load_without_rows_is_not_taken_for_done(applied, rows, midnight):
+    applied.put(rows({101: midnight(30)}))
+    outcome = applied.materialize("--backfill")
+    assert view(outcome)["rows"] == 0
+    assert "the source has no row between" in outcome.stderr
+    applied.put(rows({101: midnight(5)}))
+    assert view(applied.materialize())["rows"] == 1
+
+
+def test_a_killed_run_is_done_again(applied, rows, midnight, redis_admin):
+    employees = 4000
+    applied.put(rows({employee: midnight(1) for employee in range(1, employees + 1)}))
+    text = (applied.repo / "feature_store.yaml").read_text()
+    (applied.repo / "feature_store.yaml").write_text(text.replace("10000}", "20}"))
+    running = applied.start(["materialize", "--backfill"], applied.environment("materialize"))
+    deadline = time.monotonic() + 60
+    while redis_admin.dbsize() < 100:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait(10).code == -signal.SIGKILL
+    assert redis_admin.dbsize() < employees, "it must have been killed in the middle, or this test proves nothing"
+    assert not redis_admin.exists(RECORD)
+    again = view(applied.materialize("--backfill"))
+    assert (again["reason"], again["rows"]) == ("never loaded", employees)
+    assert redis_admin.dbsize() == employees + 1
+    assert json.loads(redis_admin.get(RECORD))["newest_event_time"] == midnight(1).isoformat()
+
+
+def test_a_terminated_run_says_so_and_stops(applied, rows, midnight, redis_admin):
+    applied.put(rows({employee: midnight(1) for employee in range(1, 4001)}))
+    text = (applied.repo / "feature_store.yaml").read_text()
+    (applied.repo / "feature_store.yaml").write_text(text.replace("10000}", "5}"))
+    running = applied.start(["materialize", "--backfill"], applied.environment("materialize"))
+    deadline = time.monotonic() + 60
+    while redis_admin.dbsize() < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGTERM)
+    outcome = running.wait(10)
+    assert outcome.code == 143
+    assert "terminated" in outcome.error
+
+
+def test_two_runs_do_not_load_at_once(applied):
+    with applied.postgres.admin(applied.database) as connection:
+        name = "feast-eks:materialize:employee_attrition"
+        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        outcome = applied.materialize("--backfill", "--wait-for-others-seconds", "1")
+    assert "another materialize run" in outcome.error
+    view(applied.materialize("--backfill"))
+
+
+def test_only_the_named_views_are_loaded_and_an_unknown_one_is_refused(applied):
+    assert set(applied.materialize("--views", VIEW).ok()["views"]) == {VIEW}
+    error = applied.materialize("--views", "no_such_view").error
+    assert "no_such_view" in error
+    assert VIEW in error
+
+
+def test_a_source_that_cannot_be_read_is_an_error_with_its_address(applied):
+    from boto3 import client
+
+    s3 = client("s3", endpoint_url=applied.endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    s3.delete_object(Bucket="features", Key=f"{applied.prefix}/employee_attrition.parquet")
+    error = applied.materialize("--backfill").error
+    assert f"s3://{applied.bucket}/employee_attrition.parquet" in error
+
+
+def test_before_the_first_apply_it_says_so(stores):
+    stores.prepare_registry().ok()
+    assert "Run `apply` first" in stores.materialize("--backfill").error
+
+
+def test_a_refused_password_of_the_online_store_is_an_error_without_the_password(applied):
+    outcome = applied.materialize("--backfill", ONLINE_STORE_PASSWORD="pWrongSecret0123456789abcdef")
+    assert "identity" in outcome.error
+    assert "Traceback" not in outcome.stderr
+    assert "pWrongSecret0123456789abcdef" not in outcome.stdout + outcome.stderr
+
+
+def test_an_online_store_that_stays_away_is_an_error_within_its_time(applied):
+    path = applied.repo / "feature_store.yaml"
+    path.write_text(path.read_text().replace(f"127.0.0.1:{applied.redis_port}", "127.0.0.1:1"))
+    outcome = applied.materialize("--backfill", "--wait-seconds", "2")
+    assert "did not succeed within 2 s" in outcome.error
+    assert outcome.seconds < 15
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "ACL LIST", "DEL x", "SHUTDOWN"])
+def test_the_redis_user_of_materialization_may_not(redis_port, secrets, command):
+    import redis
+
+    client = redis.Redis(
+        host="127.0.0.1", port=redis_port, username="feast-materialize", password=secrets["REDIS_MATERIALIZE"]
+    )
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        client.execute_command(*command.split())

@@ -1,0 +1,260 @@
+"""The smoke test: passes only when every replica answers the right vector, and names what is wrong."""
+
+import contextlib
+import copy
+import http.server
+import json
+import socketserver
+import threading
+from datetime import timedelta
+
+import pytest
+
+SERVICE = "attrition_model_v1"
+FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
+NAMED = json.dumps({"employee_id": [101, 303]})
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self):
+        # Not the library's: it asks DNS for the name of the address.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+
+class Replica:
+    """A feature server with Feast's API that answers what it is told, in an order of its own."""
+
+    def __init__(self, address, port, answer):
+        replica = self
+        self.answer = answer
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status, body = replica.respond(asked)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_):
+                pass
+
+        self.server = Server((address, port), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def respond(self, asked):
+        assert asked["feature_service"] == SERVICE
+        return self.answer(asked)
+
+
+def feast_answer(records):
+    """The answer of a right server to the employees asked for, features in an order that is not the contract's."""
+
+    def answer(asked):
+        employees = asked["entities"]["employee_id"]
+        by_employee = {row["employee_id"]: row for row in records}
+        names = ["employee_id", *reversed(FEATURES)]
+        results = [
+            {
+                "values": [by_employee[e][name] for e in employees],
+                "statuses": ["PRESENT"] * len(employees),
+                "event_timestamps": [
+                    by_employee[e]["event_timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")
+                    if name != "employee_id"
+                    else "1970-01-01T00:00:00Z"
+                    for e in employees
+                ],
+            }
+            for name in names
+        ]
+        return 200, {"metadata": {"feature_names": names}, "results": results}
+
+    return answer
+
+
+def changed(answer, change):
+    def wrong(asked):
+        status, body = answer(asked)
+        body = copy.deepcopy(body)
+        columns = dict(zip(body["metadata"]["feature_names"], body["results"], strict=True))
+        change(body, columns)
+        return status, body
+
+    return wrong
+
+
+@pytest.fixture
+def records(stores, rows, midnight):
+    made = rows({101: midnight(1), 202: midnight(1), 303: midnight(1)})
+    stores.put(made)
+    return made
+
+
+@pytest.fixture
+def smoke(stores):
+    """Run the smoke test against replicas on addresses of their own and one port."""
+    with contextlib.ExitStack() as stack:
+
+        def run(*answers, expected=None, entities=NAMED, wait="0.5", names=None):
+            replicas = []
+            for number, answer in enumerate(answers, 2):
+                replica = Replica(f"127.0.0.{number}", replicas[0].port if replicas else 0, answer)
+                stack.callback(replica.server.shutdown)
+                replicas.append(replica)
+            environment = stores.offline_environment() | {
+                "FEATURE_REPO_DIR_ENV_VAR": str(stores.repo),
+                "FEATURE_SERVER_REPLICAS": names or ",".join(f"127.0.0.{n}" for n in range(2, len(answers) + 2)),
+                "FEATURE_SERVER_PORT": str(replicas[0].port if replicas else 1),
+                "SMOKE_ENTITIES": entities,
+                "EXPECTED_REPLICAS": str(expected or len(answers)),
+            }
+            return stores.run(["smoke", "--wait-seconds", wait], environment)
+
+        yield run
+
+
+def test_right_vectors_on_every_replica_pass_and_come_back_in_contract_order(smoke, records):
+    result = smoke(feast_answer(records), feast_answer(records)).ok()
+    assert result["replicas"] == ["127.0.0.2", "127.0.0.3"]
+    service = result["services"][SERVICE]
+    assert [name for name, _ in service["features"]] == FEATURES
+    vector = service["vectors"][0]
+    assert vector["entity"] == {"employee_id": 101}
+    expected = [records[0][name] for name in FEATURES]
+    assert vector["offline"] == pytest.approx(expected, abs=1e-6)
+    assert vector["online"] == expected
+
+
+def test_a_wrong_value_on_one_replica_is_named(smoke, records):
+    def change(_body, columns):
+        columns["salary_band"]["values"][1] = 99
+
+    outcome = smoke(feast_answer(records), changed(feast_answer(records), change))
+    assert f"127.0.0.3: {SERVICE} employee_id=303: salary_band is 99, the source says 4" in outcome.error
+    assert "127.0.0.2:" not in outcome.error
+    assert list(outcome.result["replicas"]) == ["127.0.0.3"]
+
+
+def test_swapped_values_are_found_though_all_names_and_types_are_right(smoke, records):
+    def change(_body, columns):
+        one, other = columns["tenure"], columns["career_velocity"]
+        one["values"], other["values"] = other["values"], one["values"]
+
+    error = smoke(changed(feast_answer(records), change)).error
+    assert "tenure is" in error
+    assert "career_velocity is" in error
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "says"),
+    [
+        ("salary_band", 2.0, "salary_band is 2.0, not a Int64"),
+        ("salary_band", "2", "salary_band is '2', not a Int64"),
+        ("overtime", True, "overtime is True, not a Int64"),
+        ("tenure", "2.1", "tenure is '2.1', not a Float32"),
+        ("tenure", None, "tenure is missing, the source says"),
+    ],
+)
+def test_a_wrong_type_is_named(smoke, records, feature, value, says):
+    def change(_body, columns):
+        columns[feature]["values"][0] = value
+
+    assert says in smoke(changed(feast_answer(records), change)).error
+
+
+def test_a_missing_feature_is_named(smoke, records):
+    def change(body, _columns):
+        position = body["metadata"]["feature_names"].index("overtime")
+        del body["metadata"]["feature_names"][position], body["results"][position]
+
+    assert "the feature overtime is missing" in smoke(changed(feast_answer(records), change)).error
+
+
+def test_a_feature_that_the_contract_does_not_have_is_named(smoke, records):
+    def change(body, columns):
+        body["metadata"]["feature_names"].append("age")
+        body["results"].append(columns["overtime"])
+
+    assert "age is not in the contract" in smoke(changed(feast_answer(records), change)).error
+
+
+def test_values_that_were_never_loaded_are_named(smoke, records):
+    def change(_body, columns):
+        for name in FEATURES:
+            columns[name]["values"] = [None, None]
+            columns[name]["event_timestamps"] = ["1970-01-01T00:00:00Z"] * 2
+
+    assert "tenure is of no time" in smoke(changed(feast_answer(records), change)).error
+
+
+def test_an_old_row_is_named_though_it_once_was_right(smoke, stores, rows, midnight):
+    old, new = rows({101: midnight(9), 303: midnight(9)}), rows({101: midnight(2), 303: midnight(2)})
+    stores.put(old + new)
+    assert "the newest row of the source" in smoke(feast_answer(old)).error
+    smoke(feast_answer(new)).ok()
+
+
+def test_a_row_that_waits_for_its_nightly_load_is_no_failure(smoke, stores, rows, midnight):
+    from datetime import UTC, datetime
+
+    old, new = rows({101: midnight(5), 303: midnight(5)}), rows({e: datetime.now(UTC) - timedelta(hours=1) for e in (101, 303)})
+    stores.put(old + new)
+    result = smoke(feast_answer(old)).ok()
+    assert result["services"][SERVICE]["vectors"][0]["event_timestamp"] == midnight(5).isoformat()
+
+
+def test_too_few_replicas_are_named(smoke, records):
+    error = smoke(feast_answer(records), expected=2).error
+    assert "1 of 2 replicas are there (127.0.0.2)" in error
+
+
+def test_a_replica_that_does_not_answer_is_named(smoke, records):
+    outcome = smoke(feast_answer(records), names="127.0.0.2,127.0.0.9", expected=2)
+    assert "127.0.0.9: attrition_model_v1: no answer" in outcome.error
+
+
+def test_a_name_that_does_not_resolve_is_named(smoke, records):
+    assert "no-such-host.invalid" in smoke(names="no-such-host.invalid", expected=1).error
+
+
+def test_a_replica_that_comes_up_late_is_waited_for(smoke, records):
+    right, calls = feast_answer(records), []
+
+    def late(asked):
+        calls.append(asked)
+        return right(asked) if len(calls) > 1 else (503, {"detail": "starting"})
+
+    outcome = smoke(late, wait="30")
+    outcome.ok()
+    assert "HTTP 503" in outcome.stderr
+
+
+def test_without_named_entities_the_source_is_sampled(smoke, records):
+    result = smoke(feast_answer(records), entities="").ok()
+    assert [vector["entity"]["employee_id"] for vector in result["services"][SERVICE]["vectors"]] == [101, 202, 303]
+
+
+def test_an_entity_that_the_source_does_not_have_is_refused(smoke, records):
+    error = smoke(feast_answer(records), entities='{"employee_id": [12345]}').error
+    assert "no row of employee_id=12345" in error
+    assert "SMOKE_ENTITIES" in error
+
+
+def test_data_older_than_the_ttl_is_said_to_be_the_reason(smoke, stores, rows, midnight):
+    stores.put(rows({101: midnight(9), 303: midnight(9)}))
+    error = smoke(feast_answer([])).error
+    assert "older than the view's ttl" in error
+
+
+@pytest.mark.parametrize("entities", ["{", "[]", '{"employee_id": 101}', '{"a": [1], "b": [1, 2]}'])
+def test_entities_in_another_form_are_refused(smoke, entities):
+    assert "SMOKE_ENTITIES must be a JSON object of lists" in smoke(names="127.0.0.1", entities=entities, expected=1).error
+
+
+def test_a_null_in_the_source_is_no_missing_value(smoke, stores, rows, midnight):
+    made = rows({101: midnight(1), 303: midnight(1)}, tenure=None)
+    stores.put(made)
+    result = smoke(feast_answer(made)).ok()
+    assert result["services"][SERVICE]["vectors"][0]["offline"][0] is None

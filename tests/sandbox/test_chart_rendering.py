@@ -1,0 +1,321 @@
+"""The stand-in charts render what the Bitnami charts render, as far as anything else relies on it, and refuse the rest.
+
+The names, labels, ports, mounts and environment below were read off the real charts (redis 22.0.7, postgresql
+16.7.27) rendered with the same values.
+"""
+
+import copy
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from feast_eks.online_store import online_store_values
+from feast_eks.registry import registry_values
+from feast_eks.settings import OnlineStoreSettings, RegistrySettings
+
+CHARTS = Path(__file__).resolve().parents[2] / "sandbox/charts"
+IMAGE = {"registry": "localhost", "repository": "feast-eks/data-stores", "tag": "1", "digest": ""}
+RELEASE = {"redis": "feast-redis", "postgresql": "feast-postgresql"}
+
+
+def values_of(chart: str) -> dict:
+    """What the program passes to the chart."""
+    values = online_store_values(OnlineStoreSettings()) if chart == "redis" else registry_values(RegistrySettings())
+    return copy.deepcopy(values | {"image": IMAGE})
+
+
+@pytest.fixture(scope="module")
+def helm(cloud, tmp_path_factory):
+    """Runs `helm template`; returns the process."""
+    directory = tmp_path_factory.mktemp("values")
+
+    def template(chart: str, values: dict) -> subprocess.CompletedProcess[str]:
+        (directory / "values.yaml").write_text(yaml.safe_dump(values))
+        return subprocess.run(
+            ["helm", "template", RELEASE[chart], CHARTS / chart, "--namespace", "feast", "--values", directory / "values.yaml"],
+            env=cloud.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return template
+
+
+@pytest.fixture(scope="module")
+def render(helm):
+    """Renders a chart; returns its objects by kind and name."""
+
+    def rendered(chart: str, values: dict | None = None) -> dict[tuple[str, str], dict]:
+        done = helm(chart, values_of(chart) if values is None else values)
+        assert done.returncode == 0, done.stderr
+        objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+        return {(each["kind"], each["metadata"]["name"]): each for each in objects}
+
+    return rendered
+
+
+def changed(chart: str, path: str, value) -> dict:
+    """The program's values with one of them changed; `path` has dots."""
+    values = values_of(chart)
+    *parents, last = path.split(".")
+    target = values
+    for parent in parents:
+        target = target.setdefault(parent, {})
+    target[last] = value
+    return values
+
+
+def pod_of(objects: dict) -> dict:
+    (workload,) = [each for (kind, _), each in objects.items() if kind == "StatefulSet"]
+    return workload["spec"]["template"]
+
+
+def selector_of(chart: str, component: str | None = None) -> dict:
+    labels = {"app.kubernetes.io/instance": RELEASE[chart], "app.kubernetes.io/name": chart}
+    return labels | ({"app.kubernetes.io/component": component} if component else {})
+
+
+OBJECTS = {
+    "redis": {
+        ("NetworkPolicy", "feast-redis"),
+        ("ServiceAccount", "feast-redis-master"),
+        ("ConfigMap", "feast-redis-configuration"),
+        ("ConfigMap", "feast-redis-health"),
+        ("ConfigMap", "feast-redis-scripts"),
+        ("Service", "feast-redis-headless"),
+        ("Service", "feast-redis-master"),
+        ("StatefulSet", "feast-redis-master"),
+    },
+    "postgresql": {
+        ("NetworkPolicy", "feast-postgresql"),
+        ("ServiceAccount", "feast-postgresql"),
+        ("Service", "feast-postgresql-hl"),
+        ("Service", "feast-postgresql"),
+        ("StatefulSet", "feast-postgresql"),
+    },
+}
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_a_chart_makes_the_objects_of_the_real_one_and_no_secret(render, chart):
+    assert set(render(chart)) == OBJECTS[chart]
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_every_object_is_in_the_namespace_and_labelled_as_part_of_the_release(render, chart):
+    for name, each in render(chart).items():
+        assert each["metadata"]["namespace"] == "feast", name
+        assert selector_of(chart).items() <= each["metadata"]["labels"].items(), name
+        assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm", name
+
+
+@pytest.mark.parametrize(
+    ("chart", "service", "cluster_ip", "component"),
+    [
+        ("redis", "feast-redis-master", None, "master"),
+        ("redis", "feast-redis-headless", "None", None),
+        ("postgresql", "feast-postgresql", None, "primary"),
+        ("postgresql", "feast-postgresql-hl", "None", "primary"),
+    ],
+)
+def test_the_services_have_the_ports_and_selectors_of_the_real_ones(render, chart, service, cluster_ip, component):
+    objects = render(chart)
+    spec = objects["Service", service]["spec"]
+    ports = {"redis": ("tcp-redis", 6379, "redis"), "postgresql": ("tcp-postgresql", 5432, "tcp-postgresql")}
+    assert spec.get("clusterIP") == cluster_ip
+    assert [(port["name"], port["port"], port["targetPort"]) for port in spec["ports"]] == [ports[chart]]
+    assert spec["selector"] == selector_of(chart, component)
+    assert spec["selector"].items() <= pod_of(objects)["metadata"]["labels"].items(), "the service would select nothing"
+
+
+def test_the_redis_pod_is_as_the_real_chart_has_it(render):
+    objects = render("redis")
+    workload = objects["StatefulSet", "feast-redis-master"]["spec"]
+    assert workload["serviceName"] == "feast-redis-headless"
+    assert workload["selector"]["matchLabels"] == selector_of("redis", "master")
+    (claim,) = workload["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "redis-data"
+    (container,) = pod_of(objects)["spec"]["containers"]
+    assert (container["name"], container["image"]) == ("redis", "localhost/feast-eks/data-stores:1")
+    assert container["ports"] == [{"name": "redis", "containerPort": 6379}]
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "BITNAMI_DEBUG": "false",
+        "REDIS_REPLICATION_MODE": "master",
+        "ALLOW_EMPTY_PASSWORD": "no",
+        "REDIS_PASSWORD_FILE": "/opt/bitnami/redis/secrets/redis-password",
+        "REDIS_TLS_ENABLED": "no",
+        "REDIS_PORT": "6379",
+    }
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert mounts == {
+        "/opt/bitnami/scripts/start-scripts": "start-scripts",
+        "/health": "health",
+        "/opt/bitnami/redis/secrets/": "redis-password",
+        "/data": "redis-data",
+        "/opt/bitnami/redis/mounted-etc": "config",
+        "/opt/bitnami/redis/etc/": "empty-dir",
+        "/tmp": "empty-dir",
+        "/opt/feast/acl": "acl",
+    }
+
+
+def test_the_postgresql_pod_is_as_the_real_chart_has_it(render):
+    objects = render("postgresql")
+    workload = objects["StatefulSet", "feast-postgresql"]["spec"]
+    assert workload["serviceName"] == "feast-postgresql-hl"
+    assert workload["selector"]["matchLabels"] == selector_of("postgresql", "primary")
+    (claim,) = workload["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
+    (container,) = pod_of(objects)["spec"]["containers"]
+    assert (container["name"], container["image"]) == ("postgresql", "localhost/feast-eks/data-stores:1")
+    assert "command" not in container, "the image's entrypoint is the contract"
+    assert container["ports"] == [{"name": "tcp-postgresql", "containerPort": 5432}]
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "BITNAMI_DEBUG": "false",
+        "POSTGRESQL_PORT_NUMBER": "5432",
+        "POSTGRESQL_VOLUME_DIR": "/bitnami/postgresql",
+        "PGDATA": "/bitnami/postgresql/data",
+        "POSTGRES_USER": "feast",
+        "POSTGRES_PASSWORD_FILE": "/opt/bitnami/postgresql/secrets/password",
+        "POSTGRES_POSTGRES_PASSWORD_FILE": "/opt/bitnami/postgresql/secrets/postgres-password",
+        "POSTGRES_DATABASE": "feast",
+    }
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_every_pod_fits_a_restricted_namespace_and_gets_no_token(render, chart):
+    objects = render(chart)
+    pod = pod_of(objects)["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    (account,) = [each for (kind, _), each in objects.items() if kind == "ServiceAccount"]
+    assert account["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == account["metadata"]["name"]
+    assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
+    for container in pod["containers"] + pod.get("initContainers", []):
+        context = container["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] == 1001
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_only_labelled_clients_and_the_release_itself_may_connect(render, chart):
+    policy = render(chart)["NetworkPolicy", RELEASE[chart]]["spec"]
+    peers = policy["ingress"][0]["from"]
+    allowed = [peer["podSelector"]["matchLabels"] for peer in peers]
+    assert {f"{RELEASE[chart]}-client": "true"} in allowed
+    assert selector_of(chart) in allowed
+    assert len(allowed) == 2
+    assert policy["ingress"][0]["ports"] == [{"port": 6379 if chart == "redis" else 5432}]
+
+
+def test_further_clients_of_the_registry_come_in_through_their_own_label(render):
+    rules = render("postgresql")["NetworkPolicy", "feast-postgresql"]["spec"]["ingress"]
+    assert rules[1:] == values_of("postgresql")["primary"]["networkPolicy"]["extraIngress"]
+
+
+def test_the_policy_of_redis_is_open_only_when_asked(render):
+    policy = render("redis", changed("redis", "networkPolicy.allowExternal", value=True))["NetworkPolicy", "feast-redis"]
+    assert "from" not in policy["spec"]["ingress"][0]
+    assert ("NetworkPolicy", "feast-redis") not in render("redis", changed("redis", "networkPolicy.enabled", value=False))
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_two_renders_are_identical(helm, chart):
+    assert helm(chart, values_of(chart)).stdout == helm(chart, values_of(chart)).stdout
+
+
+def test_a_changed_configuration_restarts_redis(render):
+    before = pod_of(render("redis"))["metadata"]["annotations"]
+    after = pod_of(render("redis", changed("redis", "commonConfiguration", "maxmemory 1mb")))["metadata"]["annotations"]
+    assert before["checksum/configmap"] != after["checksum/configmap"], "Redis reads its file only when it starts"
+
+
+def test_disabled_commands_and_own_configuration_end_up_in_redis_configuration(render):
+    values = changed("redis", "master.configuration", "tcp-keepalive 60")
+    data = render("redis", values)["ConfigMap", "feast-redis-configuration"]["data"]
+    assert 'rename-command FLUSHALL ""' in data["master.conf"]
+    assert "tcp-keepalive 60" in data["master.conf"]
+    assert data["redis.conf"].strip() == values["commonConfiguration"].strip()
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ({"registry": "r.example", "repository": "a/redis", "tag": "8"}, "r.example/a/redis:8"),
+        (
+            {"registry": "r.example", "repository": "a/redis", "tag": "8", "digest": f"sha256:{'a' * 64}"},
+            f"r.example/a/redis@sha256:{'a' * 64}",
+        ),
+    ],
+)
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_a_digest_wins_over_the_tag(render, chart, image, reference):
+    assert pod_of(render(chart, values_of(chart) | {"image": image}))["spec"]["containers"][0]["image"] == reference
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_a_registry_for_all_images_replaces_the_registry(render, chart):
+    values = changed(chart, "global.imageRegistry", "mirror.example/prefix")
+    assert pod_of(render(chart, values))["spec"]["containers"][0]["image"] == "mirror.example/prefix/feast-eks/data-stores:1"
+
+
+@pytest.mark.parametrize(("chart", "node"), [("redis", "master"), ("postgresql", "primary")])
+def test_without_persistence_the_data_are_in_an_empty_directory(render, chart, node):
+    objects = render(chart, changed(chart, f"{node}.persistence.enabled", value=False))
+    (workload,) = [each for (kind, _), each in objects.items() if kind == "StatefulSet"]
+    assert "volumeClaimTemplates" not in workload["spec"]
+    assert {"name": "redis-data" if chart == "redis" else "data", "emptyDir": {}} in workload["spec"]["template"]["spec"]["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("chart", "node", "name"), [("redis", "master", "feast-redis-master"), ("postgresql", "primary", "feast-postgresql")]
+)
+def test_the_disruption_budget_is_there_when_asked(render, chart, node, name):
+    budget = render(chart, changed(chart, f"{node}.pdb.create", value=True))["PodDisruptionBudget", name]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"] == selector_of(chart, node)
+
+
+@pytest.mark.parametrize(
+    ("chart", "path", "value", "message"),
+    [
+        ("redis", "architecture", "replication", "does not implement architecture: replication (only standalone)"),
+        ("redis", "sentinel.enabled", True, "does not implement sentinel.enabled: true"),
+        ("redis", "auth.sentinel", True, "does not implement auth.sentinel: true"),
+        ("redis", "metrics.enabled", True, "does not implement metrics.enabled: true"),
+        ("redis", "tls.enabled", True, "does not implement tls.enabled: true"),
+        ("redis", "replica.replicaCount", 3, "does not implement replica: anything"),
+        ("redis", "auth.enabled", False, "does not implement auth.enabled: false"),
+        ("redis", "auth.existingSecret", "", "renders no Secret: set auth.existingSecret"),
+        ("redis", "auth.acl", {"enabled": True}, "at '/auth': additional properties 'acl' not allowed"),
+        ("redis", "master.affinty", {}, "at '/master': additional properties 'affinty' not allowed"),
+        ("redis", "useHostnames", True, "additional properties 'useHostnames' not allowed"),
+        ("redis", "master.persistence.size", 8, "at '/master/persistence/size': got number, want string"),
+        ("redis", "image.digest", "latest", "at '/image/digest'"),
+        ("postgresql", "architecture", "replication", "does not implement architecture: replication (only standalone)"),
+        ("postgresql", "metrics.enabled", True, "does not implement metrics.enabled: true"),
+        ("postgresql", "tls.enabled", True, "does not implement tls.enabled: true"),
+        ("postgresql", "backup.enabled", True, "does not implement backup.enabled: true"),
+        ("postgresql", "readReplicas.replicaCount", 2, "does not implement readReplicas: anything"),
+        ("postgresql", "auth.existingSecret", "", "renders no Secret: set auth.existingSecret"),
+        ("postgresql", "auth.password", "secret", "at '/auth': additional properties 'password' not allowed"),
+        ("postgresql", "primary.initdb", {}, "at '/primary': additional properties 'initdb' not allowed"),
+    ],
+)
+def test_what_a_chart_does_not_do_is_refused_with_the_value_named(helm, chart, path, value, message):
+    refused = helm(chart, changed(chart, path, value))
+    assert refused.returncode != 0, "a value that is taken and ignored is a lie about what runs"
+    assert message in refused.stderr
+
+
+def test_a_sentinel_stack_is_refused_by_the_stand_in(helm):
+    refused = helm("redis", online_store_values(OnlineStoreSettings(mode="sentinel", replicas=3)) | {"image": IMAGE})
+    assert "does not implement architecture: replication (only standalone), sentinel.enabled: true" in refused.stderr
+    assert "use the Bitnami chart" in refused.stderr
