@@ -13,3 +13,9 @@
     cloud         all of the above in order: bring it up, take it down, say how it is
     rollout       the program itself, rolled out onto that cloud
 """
+
+import sys
+from pathlib import Path
+
+# infra/ is run as a script directory, so it is no package: its decisions are imported from beside it.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "infra"))

@@ -32,7 +32,8 @@ from sandbox.progress import Progress, SandboxError, Step, wait_until
 from sandbox.tools import TOOLS, Tool, Toolbox
 
 STEPS = 10
-STEPS_BORROWED = 5
+STEPS_BORROWED = 4
+OWN = "own"
 START_AGAIN = "`make down`, then `make up`"
 # In the order in which requests pass them; `status` shows them so.
 DAEMONS = (
@@ -74,7 +75,7 @@ def bring_up(progress: Progress, context: str = "") -> Cloud:
 
     The caller holds the lock.
     """
-    _take_over(progress, context or "own")
+    _take_over(progress, context or OWN)
     toolbox = Toolbox(state.CACHE / "tools", state.LOGS / "tools.log", _tools(context), _path_without_ours())
     try:
         with progress.step("This machine") as step:
@@ -132,8 +133,9 @@ def _bring_up_on(progress: Progress, toolbox: Toolbox, context: str) -> Cloud:
         if problem is not None:
             raise SandboxError(
                 f"KUBECONTEXT={context}: {problem}",
-                remedy="`kubectl config get-contexts` lists the contexts; or leave KUBECONTEXT empty for a cluster of our own",
+                remedy=f"`kubectl --context={context} get nodes` must work; without KUBECONTEXT a cluster is made here",
             )
+        state.take_ownership(context)
     with progress.step("S3") as step:
         network.ensure_address_only()
         _start_s3(step)
@@ -158,11 +160,13 @@ def _take_over(progress: Progress, mode: str) -> None:
     elif owner.get("clone", str(state.CLONE)) != str(state.CLONE):
         progress.say(f"Taking over the sandbox of {owner['clone']}.")
     state.forget_last_boot()
-    state.take_ownership(mode)
+    state.make_directories()
+    if mode == OWN:
+        state.take_ownership(mode)  # a context is recorded when it has been found to work
 
 
 def _described(mode: str) -> str:
-    return "a cluster of its own" if mode == "own" else f"the cluster of the context {mode}"
+    return "a cluster of its own" if mode == OWN else f"the cluster of the context {mode}"
 
 
 def _prepare_machine(step: Step, *, own_cluster: bool) -> None:
@@ -297,8 +301,7 @@ def _remove_files() -> None:
     mounted = state.mounts_below(state.STATE, state.RUNTIME)
     if mounted:
         raise SandboxError(f"still mounted: {', '.join(map(str, mounted))}", remedy="end what uses it, then `make down` again")
-    shutil.rmtree(state.RUNTIME, ignore_errors=True)
-    shutil.rmtree(state.STATE, ignore_errors=True)
+    state.remove_places()
 
 
 DOWN_STEPS: tuple[tuple[str, Callable[[], None]], ...] = (
@@ -316,12 +319,14 @@ DOWN_STEPS: tuple[tuple[str, Callable[[], None]], ...] = (
 def leftovers() -> list[str]:
     """What of the sandbox is still on this machine, in words; empty when nothing is."""
     left = [f"process {process.pid} ({name})" for name, process in daemons.marked_processes()]
+    left += [f"process {shim.pid} (containerd-shim)" for shim in node.shims()]
     left += [f"process {pid} in a pod" for pid in sorted(cgroups.processes())]
     left += [f"mount {point}" for point in state.mounts_below(state.STATE, state.RUNTIME)]
     left += [f"network namespace {at.NETWORK_NAMESPACE}"] if network.NAMESPACE_FILE.exists() else []
     left += [f"interface {at.HOST_INTERFACE}"] if Path("/sys/class/net", at.HOST_INTERFACE).exists() else []
     left += ["cgroups"] if cgroups.exists() else []
-    left += [f"directory {place}" for place in (state.STATE, state.RUNTIME) if place.exists()]
+    for place in (state.STATE, state.RUNTIME):
+        left += [f"directory {directory}" for directory in (place, *state.removed_places(place)) if directory.exists()]
     return left
 
 
@@ -332,7 +337,7 @@ def status() -> tuple[bool, list[str]]:
         left = leftovers()
         return False, ["The sandbox is down." if not left else f"The sandbox is down, but there is left: {'; '.join(left)}"]
     lines = [f"brought up by {owner['clone']}, with {_described(owner['mode'])}"]
-    wanted = DAEMONS if owner["mode"] == "own" else ("s3",)
+    wanted = DAEMONS if owner["mode"] == OWN else ("s3",)
     processes = {name: daemons.running(name) for name in wanted}
     for name, process in processes.items():
         lines.append(f"{name:25} " + (f"runs as process {process.pid}" if process else "does not run"))

@@ -132,7 +132,7 @@ def load_image(archive: Path, reference: str) -> bool:
         raise SandboxError(
             f"the image {reference} cannot be imported from {archive}",
             lines=imported.stderr.strip().splitlines()[-5:],
-            remedy="check the free space of /var/lib; then run it again",
+            remedy="check the free space of /var/lib and run it again; if that does not help, `make down` first",
         )
     labelled = _ctr("images", "label", reference, f"{ARCHIVE_LABEL}={digest}")
     if labelled.returncode != 0:
@@ -154,7 +154,8 @@ def stop_daemons() -> None:
 def remove_pods() -> None:
     """End every pod, the runtime, and all that they mounted or left in the machine's directories."""
     cgroups.kill_all()
-    _end_shims()
+    for shim in shims():
+        shim.end(0.2)
     stop("containerd")
     cgroups.kill_all()
     unmount_everything()
@@ -176,18 +177,17 @@ def unmount_everything() -> None:
         time.sleep(0.1)
 
 
-def _end_shims() -> None:
-    """End containerd's helpers, which outlive it; ours are those that were told our socket."""
+def shims() -> list[Process]:
+    """containerd's helpers, one per pod, which outlive it; ours are those that were told our socket."""
     ours = str(CONTAINERD_SOCKET).encode()
+    found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            if b"containerd-shim" in arguments[0] and ours in arguments:
-                process = Process.of(int(entry.name))
-                if process is not None:
-                    process.end(0.2)
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"containerd-shim" in arguments[0] and ours in arguments:
+                    found.append(Process.of(int(entry.name)))
+    return [process for process in found if process is not None]
 
 
 def _remove_shim_sockets() -> None:

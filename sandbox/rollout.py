@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from feast_eks.contract import read_contract
+from feast_eks.refusal import Refusal
 from sandbox import progress, state
 from sandbox.progress import SandboxError, Step
 
@@ -32,15 +34,23 @@ def prepare_feature_repo(step: Step) -> None:
         step.says("writing the example's data")
         _runtime("sample-data", str(SAMPLE_DATA))
         done.append("sample data written")
-    step.says("comparing the definitions with contract.lock.json")
-    if _runtime("lock", "--check", check=False).returncode != 0:
+    if not _contract_is_fresh():
+        step.says("writing contract.lock.json from the changed definitions")
         result = _runtime("lock")
-        done.append("contract.lock.json written anew: read its diff and commit it")
         state.write(state.LOGS / "lock.json", result.stdout)
+        done.append("contract.lock.json written anew: read its diff and commit it with the change")
     step.ends_with(", ".join(done) or "unchanged")
 
 
-def _runtime(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def _contract_is_fresh() -> bool:
+    try:
+        read_contract(state.CLONE / "feature_repo")
+    except Refusal:
+        return False
+    return True
+
+
+def _runtime(*arguments: str) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
         [str(state.CLONE / ".venv/bin/python"), "-m", "feature_runtime", *arguments],
         cwd=state.CLONE,
@@ -50,7 +60,7 @@ def _runtime(*arguments: str, check: bool = True) -> subprocess.CompletedProcess
         text=True,
         check=False,
     )
-    if check and result.returncode != 0:
+    if result.returncode != 0:
         raise SandboxError(
             _error_of(result.stdout) or f"feature_runtime {arguments[0]} failed",
             lines=[] if _error_of(result.stdout) else result.stderr.splitlines()[-progress.EXPLAINING_LINES :],
@@ -76,8 +86,8 @@ class Watch:
     errors: list[str] = field(default_factory=list)
     changes: dict[str, int] = field(default_factory=dict)
 
-    def take(self, event: dict[str, Any]) -> None:
-        """Fold one engine event in."""
+    def take(self, event: dict[str, Any]) -> str:
+        """Fold one engine event in, and say what is being worked on now."""
         if metadata := (event.get("resourcePreEvent") or {}).get("metadata"):
             if metadata["op"] not in QUIET:
                 self.pending[metadata["urn"]] = _shown(metadata["urn"])
@@ -91,15 +101,14 @@ class Watch:
             self._diagnostic(diagnostic)
         elif summary := event.get("summaryEvent"):
             self.changes = summary.get("resourceChanges") or {}
+        return self.note
 
     def _diagnostic(self, diagnostic: dict[str, Any]) -> None:
         message = MARKUP.sub("", diagnostic.get("message") or "").strip()
         urn = diagnostic.get("urn") or ""
         if diagnostic.get("severity") == "error" and message:
             where = f"{_shown(urn)}: " if urn and not urn.endswith("::feast-eks-local") else ""
-            self.errors += [
-                f"{where}{line}" if number == 0 else line for number, line in enumerate(message.splitlines())
-            ]
+            self.errors += [f"{where}{line}" if number == 0 else line for number, line in enumerate(message.splitlines())]
         elif diagnostic.get("ephemeral") and urn in self.pending and message:
             self.pending[urn] = f"{_shown(urn)}: {message.splitlines()[0]}"
 
@@ -153,7 +162,7 @@ def roll_out(environment: Mapping[str, str], step: Step) -> None:
         {**environment, "PULUMI_DEBUG_COMMANDS": "true"},
         log,
         events,
-        lambda event: (watch.take(event), step.says(watch.note)),
+        lambda event: step.says(watch.take(event)),
     )
     if status != 0:
         lines = watch.errors or progress.explaining_lines(log)
@@ -162,9 +171,7 @@ def roll_out(environment: Mapping[str, str], step: Step) -> None:
 
 
 def _pulumi(arguments: list[str], environment: Mapping[str, str], log: Path, what: str) -> None:
-    progress.run(
-        ["pulumi", *arguments, "--non-interactive"], log=log, what=what, environment=environment, directory=state.CLONE
-    )
+    progress.run(["pulumi", *arguments, "--non-interactive"], log=log, what=what, environment=environment, directory=state.CLONE)
 
 
 def _follow(

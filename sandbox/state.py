@@ -104,11 +104,15 @@ def owner() -> dict[str, str]:
 
 
 def take_ownership(mode: str) -> None:
-    """Record that this clone looks after the sandbox from now on. `mode` is `own` or the name of a kube context."""
-    for directory in (STATE, LOGS, BIN, PULUMI_HOME, PULUMI_BACKEND, RUNTIME):
-        directory.mkdir(parents=True, exist_ok=True)
+    """Record that this clone looks after the sandbox from now on. `mode` is `cloud.OWN` or the name of a kube context."""
     record = {"clone": str(CLONE), "format": str(FORMAT), "mode": mode, "boot": boot_id()}
     write(STATE / "owner.json", json.dumps(record), 0o644)
+
+
+def make_directories() -> None:
+    """Make the places that everybody relies on."""
+    for directory in (STATE, LOGS, BIN, PULUMI_HOME, PULUMI_BACKEND, RUNTIME):
+        directory.mkdir(parents=True, exist_ok=True)
 
 
 def forget_last_boot() -> None:
@@ -116,6 +120,23 @@ def forget_last_boot() -> None:
     if owner().get("boot") not in (None, boot_id()):
         shutil.rmtree(RUNTIME, ignore_errors=True)
         shutil.rmtree(STATE / "run", ignore_errors=True)
+
+
+def remove_places() -> None:
+    """Remove STATE and RUNTIME, each gone at once under its name: half a containerd or etcd directory would block the next run.
+
+    What a killed removal left under another name is removed too.
+    """
+    for place in (RUNTIME, STATE):
+        if place.exists():
+            place.rename(place.with_name(f".{place.name}.removed-{time.time_ns()}"))
+        for remains in removed_places(place):
+            shutil.rmtree(remains, ignore_errors=True)
+
+
+def removed_places(place: Path) -> list[Path]:
+    """What is still on the disk of a place that was removed by a killed run."""
+    return list(place.parent.glob(f".{place.name}.removed-*"))
 
 
 def mounts_below(*roots: Path) -> list[Path]:

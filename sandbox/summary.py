@@ -7,9 +7,9 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow.parquet as parquet
 import s3fs
 import yaml
+from pyarrow import parquet
 
 from sandbox import state
 from sandbox.progress import SandboxError
@@ -39,9 +39,7 @@ def summary(environment: Mapping[str, str]) -> str:
     served = _ask(endpoint, service, {join_key: [values[0]]})
     stored = _newest_row(environment, outputs["offline_store_uri"], join_key, values[0])
     rows = [(feature, served[feature], stored[feature]) for feature, _ in contract["features"]]
-    if wrong := [
-        feature for feature, a, b in rows if a is None or abs(float(a) - float(b)) > TOLERANCE * max(1.0, abs(float(b)))
-    ]:
+    if wrong := [feature for feature, a, b in rows if a is None or abs(float(a) - float(b)) > TOLERANCE * max(1.0, abs(float(b)))]:
         raise SandboxError(
             f"the feature server's {', '.join(wrong)} of {join_key} {values[0]} differ from the Parquet file",
             lines=[f"{feature}: served {a}, stored {b}" for feature, a, b in rows],
@@ -74,9 +72,7 @@ def _number(value: Any) -> str:
 
 
 def _output(command: list[str], environment: Mapping[str, str]) -> str:
-    result = subprocess.run(
-        command, cwd=state.CLONE, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, cwd=state.CLONE, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise SandboxError(f"{' '.join(command[:3])} failed", lines=result.stderr.splitlines()[-5:])
     return result.stdout.strip()
@@ -91,9 +87,7 @@ def _ask(endpoint: str, service: str, entities: dict[str, list[Any]]) -> dict[st
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
         answer = json.load(response)
-    return dict(
-        zip(answer["metadata"]["feature_names"], (result["values"][0] for result in answer["results"]), strict=True)
-    )
+    return dict(zip(answer["metadata"]["feature_names"], (result["values"][0] for result in answer["results"]), strict=True))
 
 
 def _newest_row(environment: Mapping[str, str], uri: str, join_key: str, value: Any) -> dict[str, Any]:

@@ -18,6 +18,9 @@ NAME = "feast-apply"
 CONFIG_MAP_LIMIT = 1_000_000
 """Bytes; Kubernetes refuses more than 1 MiB, names included."""
 
+REFUSED = 1
+"""Exit status of a runtime verb that says why it does not go on."""
+
 DEADLINE_SECONDS = 900
 RESOURCES = Resources(cpu_millicores=250, memory_mib=1024)
 
@@ -146,7 +149,13 @@ def job_metadata(name: str, digest: str, namespace: pulumi.Input[str]) -> Object
 
 def job_spec(workload: Workload, *, deadline_seconds: int) -> Object:
     """Spec of a one-off Job. It has no TTL: a finished Job that vanished would be run again by the next refresh."""
-    return {"backoffLimit": 3, "activeDeadlineSeconds": deadline_seconds, "template": workload.template()}
+    return {
+        "backoffLimit": 3,
+        # What a verb refuses it refuses every time, and whoever waits wants to know. Whatever else ends a pod is tried again.
+        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [REFUSED]}}]},
+        "activeDeadlineSeconds": deadline_seconds,
+        "template": workload.template(),
+    }
 
 
 def _prepare_registry(image: str) -> Container:
@@ -171,6 +180,6 @@ def _prepare_registry(image: str) -> Container:
 
 def _role(prefix: str, identity: Identity) -> list[Object]:
     return [
-        from_secret(f"{prefix}_USER", identity.secret_name, "registry-user"),
+        {"name": f"{prefix}_USER", "value": identity.registry_role},
         from_secret(f"{prefix}_PASSWORD", identity.secret_name, "registry-password"),
     ]

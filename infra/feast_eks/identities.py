@@ -41,7 +41,7 @@ class Identity:
 
     @property
     def secret_name(self) -> str:
-        """The Secret with this identity's user names and passwords."""
+        """The Secret with this identity's passwords."""
         return f"{self.name}-credentials"
 
     @property
@@ -55,17 +55,17 @@ class Identity:
         return (REGISTRY_CLIENT_LABEL if self.registry_role else {}) | (ONLINE_STORE_CLIENT_LABEL if self.online_store_rules else {})
 
     def environment(self) -> list[Object]:
-        """Environment variables with its user names and passwords, all by reference to its Secret."""
+        """Environment variables with its user names, and its passwords by reference to its Secret."""
         variables: list[Object] = []
         if self.registry_role:
             variables += [
-                from_secret("REGISTRY_USER", self.secret_name, "registry-user"),
+                {"name": "REGISTRY_USER", "value": self.registry_role},
                 from_secret("REGISTRY_PASSWORD", self.secret_name, "registry-password"),
                 {"name": "REGISTRY_SCHEMA_MODE", "value": self.registry_schema_mode},
             ]
         if self.online_store_rules:
             variables += [
-                from_secret("ONLINE_STORE_USER", self.secret_name, "online-store-user"),
+                {"name": "ONLINE_STORE_USER", "value": self.online_store_user},
                 from_secret("ONLINE_STORE_PASSWORD", self.secret_name, "online-store-password"),
             ]
         return variables
@@ -160,12 +160,9 @@ class Identities(pulumi.ComponentResource):
         for identity in IDENTITIES:
             data: dict[str, pulumi.Input[str]] = {}
             if identity.registry_role:
-                data |= {"registry-user": identity.registry_role, "registry-password": registry_passwords[identity.name]}
+                data["registry-password"] = registry_passwords[identity.name]
             if identity.online_store_rules:
-                data |= {
-                    "online-store-user": identity.online_store_user,
-                    "online-store-password": online_store_passwords[identity.name],
-                }
+                data["online-store-password"] = online_store_passwords[identity.name]
             if data:
                 self.secrets.append(self._secret(identity.secret_name, data))
         if args.offline_store_credentials:

@@ -42,7 +42,7 @@ def main() -> NoReturn:
         logging.shutdown()
         sys.stderr.flush()
         # Not the usual exit: it waits for the threads of the data frame library, which may never end.
-        atexit._run_exitfuncs()
+        atexit._run_exitfuncs()  # noqa: SLF001  what `os._exit` skips
         os._exit(code)
 
     def terminated(_signal: int, _frame: FrameType | None) -> None:
@@ -59,7 +59,7 @@ def main() -> NoReturn:
         result, code = {"error": str(refusal), **refusal.details}, refusal.exit_code
     except KeyboardInterrupt:
         result, code = {"error": "interrupted"}, 128 + signal.SIGINT
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the last place that can report it
         # Nobody expected this one: the traceback is the only thing that helps.
         traceback.print_exc()
         result, code = {"error": f"unexpected {type(error).__name__}: {error}"}, UNEXPECTED
@@ -71,7 +71,7 @@ def _keep_stdout_for_the_result(mask: Mask) -> TextIO:
     sys.stdout.flush()
     result_stream = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    sys.stderr = MaskedStream(sys.__stderr__, mask)  # type: ignore[assignment, arg-type]
+    sys.stderr = MaskedStream(sys.__stderr__, mask)  # type: ignore[arg-type]
     sys.stdout = sys.stderr
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     return result_stream
@@ -88,7 +88,7 @@ def _parse(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     parser.add_argument("verb", choices=VERBS, metavar="VERB")
     verb = parser.parse_args(arguments[:1]).verb
     module = importlib.import_module(f"feature_runtime.{verb.replace('-', '_')}")
-    verb_parser = argparse.ArgumentParser(prog=f"feature-runtime {verb}", description=module.__doc__.splitlines()[0])
+    verb_parser = argparse.ArgumentParser(prog=f"feature-runtime {verb}", description=(module.__doc__ or "").partition("\n")[0])
     module.add_arguments(verb_parser)
     return module, verb_parser.parse_args(arguments[1:])
 

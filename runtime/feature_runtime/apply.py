@@ -6,7 +6,6 @@ registry, read back, equals the contract. Safe to run again at any point.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from feature_runtime import contract
 from feature_runtime.definitions import Definitions, load_definitions
 from feature_runtime.loaded import LoadRecords
+from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry import grant_materialize, open_store, registered_contract, require_role
 from feature_runtime.retrying import is_transient, with_retries
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     repo = feature_repo_directory()
     lock, definitions = _checked(repo)
-    _say("the contract is up to date; reading the schemas of the sources")
+    say("apply: the contract is up to date; reading the schemas of the sources")
     check_sources(definitions.views, repo)
 
     store = open_store(repo, wait_seconds=arguments.wait_seconds)
@@ -44,11 +44,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     gone = sorted(before["views"].keys() - lock["views"].keys())
     records = LoadRecords(store)
     if gone:
-        _say(f"removing the feature views {', '.join(gone)}, and their values from the online store")
+        say(f"apply: removing the feature views {', '.join(gone)}, and their values from the online store")
         # Feast forgets a view first and deletes its values after: a store that is away then keeps them for ever.
         with_retries("reaching the online store", records.check_reachable, seconds=arguments.wait_seconds)
 
-    _say("applying")
+    say("apply: applying")
     with_retries(
         "applying the definitions",
         lambda: _apply(store, definitions, lock, before),
@@ -58,9 +58,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     for view in gone:
         records.forget(view)
-    updates = with_retries(
-        "granting rights", lambda: grant_materialize(store, materialize_role()), seconds=arguments.wait_seconds
-    )
+    updates = with_retries("granting rights", lambda: grant_materialize(store, materialize_role()), seconds=arguments.wait_seconds)
     after = with_retries(
         "reading the registry back",
         lambda: registered_contract(store, lock["definitions_sha256"]),
@@ -102,9 +100,7 @@ def _checked(repo: Path) -> tuple[contract.Contract, Definitions]:
 
 def _apply(store: FeatureStore, definitions: Definitions, lock: contract.Contract, before: contract.Contract) -> None:
     # Validation of sources would ask AWS for the bucket's region, whatever the endpoint; they have been checked.
-    apply_total_with_repo_instance(
-        store, definitions.project, store.registry, definitions.contents, skip_source_validation=True
-    )
+    apply_total_with_repo_instance(store, definitions.project, store.registry, definitions.contents, skip_source_validation=True)
     for service in definitions.services:
         registered = before["services"].get(service.name)
         if registered and registered != lock["services"][service.name]:
@@ -122,7 +118,3 @@ def _replace_if_unchanged(store: FeatureStore, service: FeatureService, features
     if found != features:
         store.registry.delete_feature_service(service.name, store.project)
         store.registry.apply_feature_service(service, store.project)
-
-
-def _say(what: str) -> None:
-    print(f"apply: {what}", file=sys.stderr, flush=True)

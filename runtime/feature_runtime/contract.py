@@ -148,9 +148,7 @@ def _feature_differences(old: list[list[str]], new: list[list[str]], path: str) 
     lines = [f"{path}: {name} removed" for name in before if name not in after]
     lines += [f"{path}: {name} added" for name in after if name not in before]
     lines += [
-        f"{path}: {name} was {before[name]}, is now {after[name]}"
-        for name in before
-        if name in after and before[name] != after[name]
+        f"{path}: {name} was {before[name]}, is now {after[name]}" for name in before if name in after and before[name] != after[name]
     ]
     common_before = [name for name in before if name in after]
     common_after = [name for name in after if name in before]

@@ -21,6 +21,7 @@ import yaml
 from feast import Entity, FeatureService, FeatureView
 from feast.base_feature_view import BaseFeatureView
 from feast.data_source import DataSource
+from feast.errors import FeastError
 from feast.project import Project
 from feast.repo_config import FeastConfigError, RepoConfig, load_repo_config
 from feast.repo_contents import RepoContents
@@ -79,7 +80,7 @@ def load_config(repo: Path) -> RepoConfig:
         config = load_repo_config(repo, path)
         # Feast reads these sections only when they are first used.
         _ = config.registry, config.online_store, config.offline_store
-    except (FeastConfigError, ValidationError, yaml.YAMLError, TypeError) as error:
+    except (FeastError, FeastConfigError, ValidationError, yaml.YAMLError, TypeError) as error:
         raise Refusal(f"{CONFIG_FILE} is not what Feast accepts: {error}") from None
     return config
 
@@ -102,8 +103,7 @@ def load_definitions(repo: Path) -> Definitions:
     projects = {declared.name for declared in contents.projects} or {project}
     if projects != {project}:
         raise Refusal(
-            f"the repo defines the project {', '.join(sorted(projects))}, but {CONFIG_FILE} says {project}. "
-            "Both must name the same one."
+            f"the repo defines the project {', '.join(sorted(projects))}, but {CONFIG_FILE} says {project}. Both must name the same one."
         )
     if not contents.projects:
         contents.projects.append(Project(name=project))
@@ -119,7 +119,7 @@ def _project_name(repo: Path) -> str:
         raise Refusal(f"{CONFIG_FILE} is no YAML: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("project"), str):
         raise Refusal(f"{CONFIG_FILE} names no `project`.")
-    return config["project"]
+    return str(config["project"])
 
 
 @contextmanager
@@ -157,15 +157,14 @@ def _import(file: Path, copy: Path) -> Any:
     relative = file.relative_to(copy)
     try:
         module = importlib.import_module(".".join(relative.with_suffix("").parts))
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001  definitions may raise anything
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
         line = f"{Path(frames[-1].filename).relative_to(copy)}:{frames[-1].lineno}" if frames else str(relative)
         raise Refusal(f"{line}: the definitions do not import: {first_line(error)}") from None
     origin = Path(getattr(module, "__file__", None) or "").resolve()
     if origin != file:
         raise Refusal(
-            f"{relative}: its name is taken by the installed module {module.__name__}, so it would be ignored. "
-            "Give the file another name."
+            f"{relative}: its name is taken by the installed module {module.__name__}, so it would be ignored. Give the file another name."
         )
     return module
 
@@ -192,8 +191,7 @@ def _check_assignments(file: Path, copy: Path) -> None:
     for name, line in _assignments(tree, only=DEFINING_CALLS):
         if name in seen:
             raise Refusal(
-                f"{relative}:{line}: `{name}` is assigned again, so what line {seen[name]} defined is lost. "
-                "Give one of them another name."
+                f"{relative}:{line}: `{name}` is assigned again, so what line {seen[name]} defined is lost. Give one of them another name."
             )
         seen[name] = line
 
@@ -205,7 +203,7 @@ def _assignments(tree: ast.Module, only: tuple[str, ...] = ()) -> Iterator[tuple
             continue
         if only:
             function = node.value.func if isinstance(node.value, ast.Call) else None
-            called = getattr(function, "attr", None) or getattr(function, "id", "")
+            called = str(getattr(function, "attr", None) or getattr(function, "id", ""))
             if not called.endswith(only):
                 continue
         yield from ((target.id, node.lineno) for target in node.targets if isinstance(target, ast.Name))

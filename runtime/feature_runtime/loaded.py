@@ -34,9 +34,9 @@ class LoadRecords:
     @cached_property
     def _client(self) -> Any:
         # On first use: most runs of `apply` do not need the online store.
-        online_store = self._store.provider.online_store  # type: ignore[attr-defined]
+        online_store = self._store.provider.online_store
         if isinstance(online_store, RedisOnlineStore):
-            return online_store._get_client(self._store.config.online_store)
+            return online_store._get_client(self._store.config.online_store)  # noqa: SLF001  Feast has no public way to it
         return None
 
     def check_reachable(self) -> None:

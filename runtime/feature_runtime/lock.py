@@ -33,9 +33,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     fresh = path.is_file() and path.read_text() == text
     changes = [] if fresh else _changes(path.is_file(), repo, new)
     if arguments.check and not fresh:
-        raise Refusal(
-            f"{contract.LOCK_FILE} is stale: {'; '.join(changes)}. {contract.REMEDY}", exit_code=STALE, changes=changes
-        )
+        raise Refusal(f"{contract.LOCK_FILE} is stale: {'; '.join(changes)}. {contract.REMEDY}", exit_code=STALE, changes=changes)
     if not fresh:
         path.write_text(text)
     services = {name: [feature for _, feature, _ in s["features"]] for name, s in new["services"].items()}

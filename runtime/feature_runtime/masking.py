@@ -5,7 +5,7 @@ wherever it would be printed, also in its URL-encoded form.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 from urllib.parse import quote, quote_plus
 
@@ -19,16 +19,13 @@ class Mask:
     """Replaces the secrets of an environment in texts."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        secrets = {
-            value
-            for name, value in environment.items()
-            if name.endswith(SECRET_NAMES) and len(value) >= SHORTEST_SECRET
-        }
+        secrets = {value for name, value in environment.items() if name.endswith(SECRET_NAMES) and len(value) >= SHORTEST_SECRET}
         forms = {form for value in secrets for form in (value, quote(value, safe=""), quote_plus(value))}
         # The longest first: a secret that contains another one must not leave its rest behind.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        """The text without the secrets."""
         for form in self._forms:
             text = text.replace(form, MASK)
         return text
@@ -42,10 +39,12 @@ class MaskedStream:
         self._mask = mask
 
     def write(self, text: str) -> int:
+        """Write a text, masked; returns its length, as callers expect."""
         self._stream.write(self._mask(text))
         return len(text)
 
-    def writelines(self, lines: list[str]) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write lines, masked."""
         for line in lines:
             self.write(line)
 

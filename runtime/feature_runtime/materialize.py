@@ -7,7 +7,6 @@ simply done again.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from feast import FeatureStore, FeatureView
 from feast.infra.online_stores.redis import RedisOnlineStoreConfig
 
 from feature_runtime.loaded import LoadRecord, LoadRecords, schema_sha256
+from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry import exclusive, open_store
 from feature_runtime.retrying import first_line, with_retries
@@ -66,14 +66,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         records = LoadRecords(store)
         results = {}
         for number, view in enumerate(views, 1):
-            print(f"materialize: view {number} of {len(views)}: {view.name}", file=sys.stderr, flush=True)
+            say(f"materialize: view {number} of {len(views)}: {view.name}")
             results[view.name] = _load(store, view, records, repo, end=end, arguments=arguments)
     return {"backfill": arguments.backfill, "views": results}
 
 
-def window_of(
-    view: FeatureView, record: LoadRecord | None, *, end: datetime, overlap: timedelta, only_new: bool
-) -> Window | None:
+def window_of(view: FeatureView, record: LoadRecord | None, *, end: datetime, overlap: timedelta, only_new: bool) -> Window | None:
     """What to load of a view; None when `only_new` and nothing is new."""
     # Without a ttl values never age: everything counts.
     oldest = end - view.ttl if view.ttl else BEGINNING
@@ -120,12 +118,7 @@ def _load(
     if window is None:
         return {"loaded": False, "reason": "already loaded with this schema"}
     check_sources([view], repo)
-    print(
-        f"materialize: {view.name}: {window.reason}: rows from {window.start:%Y-%m-%d %H:%M} "
-        f"to {window.end:%Y-%m-%d %H:%M} UTC",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"materialize: {view.name}: {window.reason}: rows from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC")
     started = time.monotonic()
 
     def load() -> Progress:
@@ -144,14 +137,12 @@ def _load(
         retry("writing the load record of", lambda: records.write(view.name, loaded))
     else:
         # Not recorded: when the data comes, however late, the whole window counts again.
-        print(
+        say(
             f"materialize: warning: {view.name}: the source has no row between {window.start:%Y-%m-%d %H:%M} and "
-            f"{window.end:%Y-%m-%d %H:%M} UTC. Nothing is loaded. Is the data older than the view's ttl?",
-            file=sys.stderr,
-            flush=True,
+            f"{window.end:%Y-%m-%d %H:%M} UTC. Nothing is loaded. Is the data older than the view's ttl?"
         )
     seconds = time.monotonic() - started
-    print(f"materialize: {view.name}: {progress.rows} rows in {seconds:.1f} s", file=sys.stderr, flush=True)
+    say(f"materialize: {view.name}: {progress.rows} rows in {seconds:.1f} s")
     return {
         "loaded": True,
         "reason": window.reason,
@@ -174,7 +165,7 @@ class Progress:
 @contextmanager
 def _watched(store: FeatureStore, view: FeatureView) -> Iterator[Progress]:
     """Count what Feast writes, and say how far it is; and let it replace rows (see `_overwriting`)."""
-    online_store = store.provider.online_store  # type: ignore[attr-defined]
+    online_store = store.provider.online_store
     write = online_store.online_write_batch
     seen = Progress()
     started = said = time.monotonic()
@@ -187,11 +178,7 @@ def _watched(store: FeatureStore, view: FeatureView) -> Iterator[Progress]:
         seen.newest = max(filter(None, (seen.newest, newest)), default=None)
         if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
             said = time.monotonic()
-            print(
-                f"materialize: {view.name}: {seen.rows} rows after {said - started:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"materialize: {view.name}: {seen.rows} rows after {said - started:.0f} s")
 
     online_store.online_write_batch = watched_write
     try:

@@ -61,9 +61,7 @@ def _connect(settings: RegistrySettings, role: DatabaseRole, database: str) -> p
             f"connecting to {settings.host}:{settings.port}/{database} as {role.name}",
             connect,
             seconds=WAIT_SECONDS,
-            transient=lambda error: (
-                isinstance(error, psycopg.OperationalError) and not any(words in str(error) for words in PERMANENT)
-            ),
+            transient=lambda error: isinstance(error, psycopg.OperationalError) and not any(words in str(error) for words in PERMANENT),
         )
     except psycopg.OperationalError as error:
         raise Refusal(

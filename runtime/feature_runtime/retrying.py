@@ -4,7 +4,6 @@ Only what passes by itself is retried: a refused connection, a database that sta
 a missing right is not.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,6 +11,7 @@ from typing import TypeVar
 import redis.exceptions
 import sqlalchemy.exc
 
+from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 
 Result = TypeVar("Result")
@@ -62,18 +62,16 @@ def with_retries(
             if not transient(error):
                 if isinstance(error, sqlalchemy.exc.SQLAlchemyError | redis.exceptions.RedisError):
                     raise Refusal(
-                        f"{what} failed: {first_line(error)}. "
-                        "Do the user, the password and the rights of this pod's identity fit?"
+                        f"{what} failed: {first_line(error)}. Do the user, the password and the rights of this pod's identity fit?"
                     ) from error
                 raise
             reason = first_line(error)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Refusal(
-                    f"{what} did not succeed within {seconds:.0f} s: {reason}. "
-                    "Is the store up, and may this pod reach it?"
+                    f"{what} did not succeed within {seconds:.0f} s: {reason}. Is the store up, and may this pod reach it?"
                 ) from error
-            print(f"{what}: {reason}; trying again, {left:.0f} s left", file=sys.stderr, flush=True)
+            say(f"{what}: {reason}; trying again, {left:.0f} s left")
             time.sleep(min(pause, max(left, 0.1)))
 
 

@@ -23,6 +23,8 @@ WEEK = timedelta(days=7)
 LEAVER_EVERY = 9
 STAY = (101, 202, 303)
 SEED = 1470
+OVERTIME_SHARE = 0.28
+PROMOTED_PER_WEEK = 0.004
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +82,8 @@ def history(today: datetime) -> pa.Table:
     snapshots = []
     for number in range(SNAPSHOTS):
         years = number * 7 / 365.25
-        overtime = random.random(EMPLOYEES) < 0.28
-        promoted = random.random(EMPLOYEES) < 0.004
+        overtime = random.random(EMPLOYEES) < OVERTIME_SHARE
+        promoted = random.random(EMPLOYEES) < PROMOTED_PER_WEEK
         promotions = promotions + promoted
         start_stagnation = np.where(promoted, -years, start_stagnation)
         satisfaction = np.clip(satisfaction + random.normal(0, 0.08, EMPLOYEES), 1.0, 4.0)
@@ -123,7 +125,8 @@ def _newest_snapshot(path: Path) -> datetime | None:
         times = pq.read_table(path, columns=["event_timestamp"])["event_timestamp"]
     except (OSError, pa.ArrowInvalid):
         return None
-    return pc.max(times).as_py()
+    newest: datetime | None = pc.max(times).as_py()
+    return newest
 
 
 def _day(text: str) -> datetime:

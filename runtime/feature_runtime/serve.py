@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _serve(store: Any, arguments: argparse.Namespace) -> NoReturn:
     store.serve(
-        host="0.0.0.0",  # noqa: S104: a pod has one address, and the network policy decides who reaches it
+        host="0.0.0.0",  # noqa: S104  a pod has one address; the network policy decides who reaches it
         port=arguments.port,
         no_access_log=True,
         workers=arguments.workers,

@@ -15,6 +15,7 @@ from feature_runtime.refusal import Refusal
 CONFIG_FILE = "feature_store.yaml"
 # Feast's own variable for the directory of the feature repo.
 REPO_VARIABLE = "FEATURE_REPO_DIR_ENV_VAR"
+HIGHEST_PORT = 65_535
 MATERIALIZE_ROLE = "feast_materialize"
 
 
@@ -33,7 +34,7 @@ def feature_repo_directory() -> Path:
     directories; the directory that they point to holds plain files.
     """
     named = os.environ.get(REPO_VARIABLE)
-    candidates = [Path(named)] if named else [Path("feature_repo"), Path(".")]
+    candidates = [Path(named)] if named else [Path("feature_repo"), Path()]
     for directory in candidates:
         if (directory / CONFIG_FILE).is_file():
             mounted = directory / "..data"
@@ -50,8 +51,7 @@ def check_yaml_variables(config: Path) -> None:
     missing = sorted({name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ})
     if missing:
         raise Refusal(
-            f"{config.name} refers to environment variables that are not set: {', '.join(missing)}. "
-            "The pod's specification must set them."
+            f"{config.name} refers to environment variables that are not set: {', '.join(missing)}. The pod's specification must set them."
         )
 
 
@@ -134,8 +134,8 @@ def _whole_number(name: str, *, default: int) -> int:
 
 def _port(name: str, *, default: int) -> int:
     number = _whole_number(name, default=default)
-    if number > 65535:
-        raise Refusal(f"the environment variable {name} is {number}, not a port (1 to 65535).")
+    if number > HIGHEST_PORT:
+        raise Refusal(f"the environment variable {name} is {number}, not a port (1 to {HIGHEST_PORT}).")
     return number
 
 

@@ -3,7 +3,7 @@
 Only files (parquet, local or on S3) are looked into; other kinds of sources are left to Feast.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +84,7 @@ class ViewSource:
 
     def column(self, field: str) -> str:
         """The column that holds a field."""
-        return self._columns.get(field, field)
+        return str(self._columns.get(field, field))
 
     def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
         """For each key (join key to value) its rows up to `at`, the newest first; of equal times the later created."""
@@ -93,9 +93,7 @@ class ViewSource:
         first = next(iter(keys[0]))
         wanted = [key[first] for key in keys]
         rows = self._read(pc.field(self.column(first)).isin(wanted), at)
-        return [
-            [row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys
-        ]
+        return [[row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys]
 
     def sample_keys(self, at: datetime, count: int) -> list[dict[str, Any]]:
         """The join keys of `count` entities among the newest rows up to `at`."""
@@ -109,7 +107,8 @@ class ViewSource:
         unique = table.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
         # Spread over the keys, so that a load that stopped half-way is seen.
         step = max(1, unique.num_rows // count)
-        return unique.take(list(range(0, unique.num_rows, step))[:count]).to_pylist()
+        sample: list[dict[str, Any]] = unique.take(list(range(0, unique.num_rows, step))[:count]).to_pylist()
+        return sample
 
     def _read(self, condition: pc.Expression, at: datetime) -> list[tuple[dict[str, Any], Row]]:
         source = self._source
@@ -162,9 +161,7 @@ class ViewSource:
     def _refusal(self, error: BaseException) -> Refusal:
         name = self._source.name
         if isinstance(error, FileNotFoundError):
-            return Refusal(
-                f"the source {name!r} has no file at {self.uri}. Put the data there, or correct the source's path."
-            )
+            return Refusal(f"the source {name!r} has no file at {self.uri}. Put the data there, or correct the source's path.")
         if isinstance(error, PermissionError):
             return Refusal(
                 f"the source {name!r} at {self.uri} may not be read: {first_line(error)}. "
@@ -181,33 +178,35 @@ UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
 INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 9, "uint16": 17, "uint32": 33}
 """Integer types and how many bits a signed integer needs to hold them."""
 
+INT32_BITS = 32
 
-def fits(column: pa.DataType, dtype: str) -> bool:
+
+def _is_number(column: Any) -> bool:
+    return pa.types.is_floating(column) or str(column) in INTEGER_BITS
+
+
+ACCEPTED: dict[str, Callable[[Any], Any]] = {
+    "Int32": lambda column: INTEGER_BITS.get(str(column), INT32_BITS + 1) <= INT32_BITS,
+    "Int64": lambda column: str(column) in INTEGER_BITS,
+    "Float32": _is_number,
+    "Float64": _is_number,
+    "Bool": pa.types.is_boolean,
+    "String": lambda column: pa.types.is_string(column) or pa.types.is_large_string(column),
+    "Bytes": lambda column: pa.types.is_binary(column) or pa.types.is_large_binary(column),
+    "UnixTimestamp": lambda column: pa.types.is_timestamp(column) or pa.types.is_date(column),
+}
+
+
+def fits(column: Any, dtype: str) -> bool:
     """Whether a column's values can become values of a Feast type without being cut or guessed."""
     if dtype.startswith(("Array(", "Set(")) and dtype.endswith(")"):
         inner = dtype[dtype.index("(") + 1 : -1]
         return (pa.types.is_list(column) or pa.types.is_large_list(column)) and fits(column.value_type, inner)
     if pa.types.is_dictionary(column):
         column = column.value_type
-    integer_bits = INTEGER_BITS.get(str(column))
-    match dtype:
-        case "Int32":
-            return integer_bits is not None and integer_bits <= 32
-        case "Int64":
-            return integer_bits is not None
-        case "Float32" | "Float64":
-            return pa.types.is_floating(column) or integer_bits is not None
-        case "Bool":
-            return pa.types.is_boolean(column)
-        case "String":
-            return pa.types.is_string(column) or pa.types.is_large_string(column)
-        case "Bytes":
-            return pa.types.is_binary(column) or pa.types.is_large_binary(column)
-        case "UnixTimestamp":
-            return pa.types.is_timestamp(column) or pa.types.is_date(column)
-        case _:
-            # Maps, structs, documents: Feast converts them in ways of its own.
-            return True
+    # Maps, structs, documents: Feast converts them in ways of its own.
+    accepts: Callable[[Any], Any] = ACCEPTED.get(dtype, lambda _: True)
+    return bool(accepts(column))
 
 
 def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
@@ -217,10 +216,7 @@ def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
         if not ViewSource.readable(view):
             continue
         source = ViewSource(view, repo)
-        problems += [
-            f"feature view {view.name!r}, source {source.uri}: {problem}"
-            for problem in source.problems(source.schema())
-        ]
+        problems += [f"feature view {view.name!r}, source {source.uri}: {problem}" for problem in source.problems(source.schema())]
     if problems:
         raise Refusal(
             f"the source does not have what the definitions ask for: {'; '.join(problems)}. "

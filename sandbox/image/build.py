@@ -45,9 +45,8 @@ def build(cache: Path, log: Path, report: Report, runtime: Path = RUNTIME, recip
     Raises:
         ImageBuildError: with the reason and the remedy; what was finished before it is kept.
     """
-    directory = cache / "images"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory = _writable(cache / "images")
         with _only_one_build(directory, report), _scratch(directory) as scratch:
             runner = Runner(log, scratch)
             store = LayerStore(directory / "layers", scratch)
@@ -59,12 +58,9 @@ def build(cache: Path, log: Path, report: Report, runtime: Path = RUNTIME, recip
     except NoSpaceError as error:
         raise _no_space(cache) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(cache) from error
-        raise ImageBuildError(
-            f"the image cannot be built below {cache}: {error.strerror} ({error.filename}).",
-            remedy="make that directory writable, or set XDG_CACHE_HOME to another",
-        ) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _no_space(cache) from error
 
 
 def _build_image(recipe: ImageRecipe, store: LayerStore, archives: Path, scratch: Path, report: Report) -> Image:
@@ -99,6 +95,20 @@ def _build_layer(recipe: LayerRecipe, store: LayerStore, image: str, report: Rep
     built = store.add(recipe.name, recipe.key, recipe.fill)
     report(f"image {image}: layer {recipe.name} {built.size >> 20} MB in {time.monotonic() - started:.0f} s")
     return built
+
+
+def _writable(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "lock").touch()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ImageBuildError(
+            f"the image cannot be built in {directory}: {error.strerror}.",
+            remedy="make that directory writable, or set XDG_CACHE_HOME to another",
+        ) from error
+    return directory
 
 
 @contextmanager

@@ -65,7 +65,6 @@ UNUSED_PACKAGES = frozenset(
         "libz3-4",
         "locales",
         "lsb-base",
-        "openssl",
         "passwd",
         "perl",
         "perl-base",
@@ -208,10 +207,6 @@ def finish_base(root: Path) -> None:
     certificates.parent.mkdir(parents=True, exist_ok=True)
     authorities = sorted((root / "usr/share/ca-certificates").rglob("*.crt"))
     certificates.write_text("".join(path.read_text().rstrip() + "\n" for path in authorities))
-    openssl = root / "usr/lib/ssl"
-    openssl.mkdir(exist_ok=True)
-    (openssl / "certs").symlink_to("/etc/ssl/certs")
-    (openssl / "cert.pem").symlink_to("/etc/ssl/certs/ca-certificates.crt")
     remove(root / "usr/share/ca-certificates")
 
     for name, mode in (("tmp", 0o1777), ("run", 0o755), ("root", 0o700), ("proc", 0o555), ("sys", 0o555)):

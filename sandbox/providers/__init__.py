@@ -4,8 +4,6 @@ Each is a small shell launcher for a module of this package. An official plugin 
 stays, so the sandbox runs on the real ones wherever they can be had.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

@@ -1,14 +1,14 @@
 """One Kubernetes API server: server-side apply, read, delete, and sentences instead of status codes."""
 
-from __future__ import annotations
-
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,29 @@ Object = dict[str, Any]
 
 # Kinds of the built-in API that live outside namespaces; any other kind is looked up at the server.
 _CLUSTER_SCOPED = frozenset(
-    "APIService CSIDriver CSINode CertificateSigningRequest ClusterRole ClusterRoleBinding CustomResourceDefinition "
-    "FlowSchema IngressClass MutatingWebhookConfiguration Namespace Node PersistentVolume PriorityClass "
-    "PriorityLevelConfiguration RuntimeClass StorageClass ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding "
-    "ValidatingWebhookConfiguration VolumeAttachment".split()
+    [
+        "APIService",
+        "CSIDriver",
+        "CSINode",
+        "CertificateSigningRequest",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "FlowSchema",
+        "IngressClass",
+        "MutatingWebhookConfiguration",
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "PriorityClass",
+        "PriorityLevelConfiguration",
+        "RuntimeClass",
+        "StorageClass",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "ValidatingWebhookConfiguration",
+        "VolumeAttachment",
+    ]
 )
 _BUILT_IN_GROUPS = ("apps", "autoscaling", "batch", "policy")
 
@@ -55,11 +74,13 @@ class Kubeconfig:
 
     @property
     def server(self) -> str:
+        """The address of the API server."""
         cluster = self._named("contexts", self.context).get("context", {}).get("cluster", "")
         return str(self._named("clusters", cluster).get("cluster", {}).get("server", ""))
 
     @property
     def namespace(self) -> str:
+        """The namespace that the context chooses."""
         return str(self._named("contexts", self.context).get("context", {}).get("namespace") or "default")
 
     def _named(self, section: str, name: str) -> dict[str, Any]:
@@ -113,9 +134,7 @@ class ApiServer:
         self.kubeconfig = kubeconfig
         settings = client.Configuration()
         try:
-            config.load_kube_config_from_dict(
-                dict(kubeconfig.content), context=kubeconfig.context, client_configuration=settings
-            )
+            config.load_kube_config_from_dict(dict(kubeconfig.content), context=kubeconfig.context, client_configuration=settings)
         except (ConfigException, TypeError, KeyError, ValueError) as error:
             raise InvalidInput("kubeconfig", f"{kubeconfig.origin} cannot be used: {error}") from None
         settings.connection_pool_maxsize = 64  # one per awaited object
@@ -132,10 +151,11 @@ class ApiServer:
         return self.get_path(path) if path else None
 
     def get_path(self, path: str, **query: str) -> Object | None:
+        """What is at a path, or None where nothing is."""
         try:
             return self.request("GET", path, query=query)
         except ApiError as error:
-            if error.status == 404:
+            if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
@@ -143,11 +163,12 @@ class ApiServer:
         """Server-side apply: creates or takes over. Raises ApiError, also for a kind that the server does not have."""
         path = self.path(item)
         if path is None:
-            raise ApiError(404, f"the cluster has no kind {item.get('kind')} in {item.get('apiVersion')}", "NoSuchKind")
+            raise ApiError(HTTPStatus.NOT_FOUND, f"the cluster has no kind {item.get('kind')} in {item.get('apiVersion')}", "NoSuchKind")
         query = {"fieldManager": manager, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         return self.request("PATCH", path, query=query, body=item, content_type="application/apply-patch+yaml")
 
     def patch(self, item: Mapping[str, Any], operations: list[dict[str, Any]]) -> Object:
+        """A JSON patch."""
         path = self.path(item)
         assert path is not None
         return self.request(
@@ -166,10 +187,11 @@ class ApiServer:
         try:
             self.request("DELETE", path, body={"propagationPolicy": propagation})
         except ApiError as error:
-            if error.status != 404:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
     def items(self, path: str, **query: str) -> list[Object]:
+        """The items of a list; none where the kind does not exist."""
         found = self.get_path(path, **query)
         return list((found or {}).get("items") or [])
 
@@ -177,9 +199,7 @@ class ApiServer:
         """The last lines of a container, or nothing where it has none."""
         query = {"container": container, "tailLines": str(lines), "previous": str(previous).lower()}
         try:
-            return self._send("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query=query).decode(
-                errors="replace"
-            )
+            return self._send("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query=query).decode(errors="replace")
         except (ApiError, Unreachable):
             return ""
 
@@ -199,6 +219,7 @@ class ApiServer:
         return resource is None or bool(resource["namespaced"])
 
     def path(self, item: Mapping[str, Any]) -> str | None:
+        """Where an object is, or None where the server does not have its kind."""
         resource = self._resource(str(item["apiVersion"]), str(item["kind"]))
         if resource is None:
             return None
@@ -209,6 +230,7 @@ class ApiServer:
         return f"{prefix}/{resource['name']}/{metadata['name']}"
 
     def version(self) -> str:
+        """The version of Kubernetes, such as `v1.35.4`."""
         return str(self.request("GET", "/version")["gitVersion"])
 
     def api_versions(self) -> list[str]:
@@ -247,9 +269,8 @@ class ApiServer:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Object:
-        answer = json.loads(
-            self._send(method, path, query=query, body=body, content_type=content_type, accept=accept) or b"{}"
-        )
+        """One request and its JSON answer. Raises ApiError or Unreachable."""
+        answer = json.loads(self._send(method, path, query=query, body=body, content_type=content_type, accept=accept) or b"{}")
         return dict(answer)
 
     def _send(
@@ -275,13 +296,13 @@ class ApiServer:
             content = bytes(answer.data)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(self._unreachable(error)) from None
-        if not 200 <= answer.status < 300:
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise _api_error(answer.status, content, self.kubeconfig)
         return content
 
     def _unreachable(self, error: Exception) -> str:
         reason = getattr(error, "reason", None) or error
-        detail = str(reason).rpartition("> ")[2] or type(error).__name__
+        detail = re.sub(r"^HTTPS?Connection(Pool)?\(.*?\): ", "", str(reason).rpartition("> ")[2]) or type(error).__name__
         return (
             f"the Kubernetes API server {self.kubeconfig.server} (context {self.kubeconfig.context} of "
             f"{self.kubeconfig.origin}) does not answer: {detail.rstrip('.')}. "
@@ -299,12 +320,10 @@ def _api_error(status: int, content: bytes, kubeconfig: Kubeconfig) -> ApiError:
     except ValueError:
         answer = {"message": content.decode(errors="replace")[:500]}
     message = str(answer.get("message") or f"HTTP status {status}")
-    if status == 401:
+    if status == HTTPStatus.UNAUTHORIZED:
         message = f"the API server {kubeconfig.server} does not accept the credentials of {kubeconfig.origin}"
     causes = (answer.get("details") or {}).get("causes") or []
     named = tuple(
-        f"{cause['field']}: {cause.get('message', '')}"
-        for cause in causes
-        if cause.get("field") and cause["field"] not in message
+        f"{cause['field']}: {cause.get('message', '')}" for cause in causes if cause.get("field") and cause["field"] not in message
     )
     return ApiError(status, message, str(answer.get("reason") or ""), named)

@@ -1,7 +1,6 @@
 """Waits for one Kubernetes object: says what it is waiting for, and when it gives up, why."""
 
-from __future__ import annotations
-
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,10 @@ from sandbox.providers.readiness import Problem
 _LOG_LINES = 15
 _PODS_EXPLAINED = 3
 _EVENTS_SHOWN = 6
+_EVENT_LENGTH = 700
+_COMBINED = "(combined from similar events): "
+_GENERATED_NAME = re.compile(r'pods? "[^"]*"')
+_SETTLING_SECONDS = 2.0  # what is wrong before that is often only not there yet
 _UNREACHABLE_FOR_SECONDS = 30.0  # an API server may restart under a rollout
 
 # Seconds after which a state that has not changed is taken to be final, instead of waiting for the timeout.
@@ -42,12 +45,14 @@ class Wait:
         timeout: float,
         cancelled: threading.Event,
         report: Callable[[str], None],
+        failures: list[str] | None = None,
     ) -> None:
         self._api = api
         self._item = item
         self._timeout = timeout
         self._cancelled = cancelled
         self._report = report
+        self._failures = failures if failures is not None else []
         self._reported = ""
         self._hopeless_since: tuple[str, float] | None = None
         # A Job's pods may be gone when it has failed, so their last words are kept while they last.
@@ -73,23 +78,25 @@ class Wait:
                     self._say(state.message)
                 return live
             if state.failed:
-                raise NotReady(self._explained(f"{self._title} {state.message}", live))
+                raise self._failed(f"{self._title} {state.message}", live)
             waited = time.monotonic() - start
-            problems = self._problems(live) if waited > 2 else []
+            if live["kind"] == "Service" and self._failures and waited > _SETTLING_SECONDS:
+                # It waits for pods, and who makes them has given up; the engine would wait for us to notice.
+                raise NotReady(f"{self._title} is not ready: {state.message}; not waiting longer, as {self._failures[0]} failed")
+            problems = self._problems(live) if waited > _SETTLING_SECONDS else []
             if hopeless := self._hopeless(live, problems, waited):
-                raise NotReady(self._explained(f"{self._title} will not become ready: {hopeless}", live))
+                raise self._failed(f"{self._title} will not become ready: {hopeless}", live)
             if waited > self._timeout:
-                headline = f"{self._title} is not ready after {self._timeout:.0f} s: {state.message}"
-                raise NotReady(self._explained(headline, live))
+                raise self._failed(f"{self._title} is not ready after {self._timeout:.0f} s: {state.message}", live)
             self._say("; ".join([state.message, *problems[:2]]))
             if self._cancelled.wait(pause):
                 raise NotReady(
-                    f"{self._title} was not ready when the operation was cancelled ({state.message}); "
-                    "the next `pulumi up` goes on waiting"
+                    f"{self._title} was not ready when the operation was cancelled ({state.message}); the next `pulumi up` goes on waiting"
                 )
             pause = min(pause * 1.5, 1.0)
 
     def until_gone(self) -> None:
+        """Returns when the object does not exist any more. Raises NotReady with what holds it."""
         start = time.monotonic()
         pause = 0.1
         uid = None
@@ -102,7 +109,7 @@ class Wait:
             holding = _what_holds(live)
             if waited > self._timeout:
                 raise NotReady(f"{self._title} is not gone after {self._timeout:.0f} s: {holding}")
-            if waited > 2:
+            if waited > _SETTLING_SECONDS:
                 self._say(f"waiting until it is gone: {holding}")
             if self._cancelled.wait(pause):
                 raise NotReady(f"{self._title} was being deleted when the operation was cancelled")
@@ -121,13 +128,16 @@ class Wait:
                 self._say("the API server does not answer, trying again")
 
     def _pods(self, live: Object) -> list[Object]:
+        """The pods of the version that is being waited for; those of an older one are on their way out."""
         where = readiness.pods_path(live)
         if where is None:
             return []
         try:
-            return self._api.items(where[0], **where[1])
+            pods = self._api.items(where[0], **where[1])
+            revision = readiness.revision(live, self._api)
         except (Unreachable, ApiError):  # the explanation is a courtesy; the wait itself goes on
             return []
+        return [pod for pod in pods if revision is None or (pod["metadata"].get("labels") or {}).get(revision[0]) == revision[1]]
 
     def _problems(self, live: Object) -> list[str]:
         texts = []
@@ -162,7 +172,7 @@ class Wait:
                 if found:
                     reason = candidate
                     break
-        elif waited > 5 and live["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+        elif waited > _SETTLING_SECONDS and live["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
             refused = [event for event in self._warnings(live, []) if event.startswith("FailedCreate")]
             if refused and "forbidden" in refused[-1]:
                 found, reason = refused[-1], "Forbidden"
@@ -177,6 +187,10 @@ class Wait:
         return found if now - self._hopeless_since[1] >= _HOPELESS_AFTER[reason] else ""
 
     # --- Saying ---
+
+    def _failed(self, headline: str, live: Object) -> NotReady:
+        self._failures.append(self._title)
+        return NotReady(self._explained(headline, live))
 
     def _say(self, message: str) -> None:
         if message != self._reported:
@@ -204,7 +218,7 @@ class Wait:
                 lines += self._quoted(name, container)
         if live["kind"] != "Job" and not pods and readiness.pods_path(live):
             lines.append("  it has no pods")
-        if warnings := self._warnings(live, pods):
+        if warnings := [text for text in self._warnings(live, pods) if _gist(text) not in headline]:
             lines.append("  warnings:")
             lines += [f"    {warning}" for warning in warnings]
         return "\n".join(lines)
@@ -230,17 +244,27 @@ class Wait:
         def concerns(event: Object) -> bool:
             about = event.get("involvedObject") or {}
             subject = str(about.get("name"))
-            if subject == name:
-                return about.get("kind") == live["kind"]
+            if subject == name and about.get("kind") == live["kind"]:
+                # An earlier object of the same name has left its events behind.
+                return about.get("uid") in (None, live["metadata"].get("uid"))
             return subject in pod_names or (about.get("kind") == "ReplicaSet" and subject.startswith(f"{name}-"))
 
         concerning = sorted(filter(concerns, events), key=_when)
-        texts: list[str] = []
+        texts: dict[str, str] = {}
         for event in concerning:
+            message = " ".join(str(event.get("message", "")).split()).removeprefix(_COMBINED)[:_EVENT_LENGTH]
             count = event.get("count") or (event.get("series") or {}).get("count") or 1
-            text = f"{event.get('reason')}: {' '.join(str(event.get('message', '')).split())[:400]}"
-            texts.append(f"{text} ({count}x)" if count > 1 else text)
-        return list(dict.fromkeys(texts))[-_EVENTS_SHOWN:]
+            text = f"{event.get('reason')}: {message}"
+            # A controller tries with a new name each time; the last of these says it all.
+            nameless = _GENERATED_NAME.sub("", text)
+            texts.pop(nameless, None)
+            texts[nameless] = f"{text} ({count}x)" if count > 1 else text
+        return list(texts.values())[-_EVENTS_SHOWN:]
+
+
+def _gist(warning: str) -> str:
+    """A warning's message without its reason and count."""
+    return re.sub(r" \(\d+x\)$", "", warning).partition(": ")[2]
 
 
 def _when(event: Object) -> str:
@@ -250,9 +274,7 @@ def _when(event: Object) -> str:
 def _what_holds(live: Object) -> str:
     conditions = (live.get("status") or {}).get("conditions") or []
     reasons = [
-        condition.get("message", "")
-        for condition in conditions
-        if live["kind"] == "Namespace" and condition.get("status") == "True"
+        condition.get("message", "") for condition in conditions if live["kind"] == "Namespace" and condition.get("status") == "True"
     ]
     finalizers = live["metadata"].get("finalizers") or []
     if finalizers:

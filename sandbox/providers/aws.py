@@ -1,7 +1,8 @@
 """Stand-in for `pulumi-aws`: a few S3 and IAM types over moto. Never talks to AWS."""
 
-from __future__ import annotations
+# ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -77,9 +78,9 @@ class Aws(plugin.Provider):
             if not (path[0] in kind.documents and aws_cloud.same_document(old.get(path[0]), new.get(path[0])))
         }
         state = wire.reveal(wire.read(request.olds))
-        if kind.taggable and "tagsAll" in state and not found and not wire.has_unknown(new):
-            if state["tagsAll"] != aws_cloud.tags_of(self.cloud, new):
-                found[("tagsAll",)] = "UPDATE"
+        # The provider's default tags are no input of the resource, but part of what it is.
+        if kind.taggable and not wire.has_unknown(new) and state.get("tagsAll", {}) != aws_cloud.tags_of(self.cloud, new):
+            found.setdefault(("tagsAll",), "UPDATE")
         same_name = not kind.name or old.get(kind.name) == new.get(kind.name)
         return diff.response(found, lambda path: path[0] in kind.force_new, delete_before_replace=same_name)
 
@@ -122,10 +123,8 @@ class Aws(plugin.Provider):
     def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:
         kind = _kind(request.urn)
         inputs = wire.reveal(wire.read(request.old_inputs)) or wire.reveal(wire.read(request.properties))
-        try:
+        with contextlib.suppress(Gone):
             self._ask(lambda: kind.delete(self.cloud, request.id, inputs))
-        except Gone:
-            pass  # that is what was wanted
         return empty_pb2.Empty()
 
     def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -142,9 +141,7 @@ class Aws(plugin.Provider):
         }
         function = functions.get(request.tok)
         if function is None:
-            raise ProviderError(
-                f"the sandbox's AWS provider has no function {request.tok}; it has {', '.join(sorted(functions))}"
-            )
+            raise ProviderError(f"the sandbox's AWS provider has no function {request.tok}; it has {', '.join(sorted(functions))}")
         arguments = wire.reveal(wire.read(request.args))
         return provider_pb2.InvokeResponse(**{"return": wire.write(self._ask(lambda: function(arguments)))})
 
@@ -186,9 +183,7 @@ class Aws(plugin.Provider):
         return {"region": region, "name": region, "id": region, "description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
 
 
-def inputs_now(
-    kind: Kind, inputs: Mapping[str, Any], live: Mapping[str, Any], written: Mapping[str, Any] | None = None
-) -> Inputs:
+def inputs_now(kind: Kind, inputs: Mapping[str, Any], live: Mapping[str, Any], written: Mapping[str, Any] | None = None) -> Inputs:
     """The inputs that would produce what is there now.
 
     What reads as it did right after it was written is as it was asked for, in whatever form it is stored.
@@ -217,9 +212,7 @@ def _as_asked(wanted: Any, live: Any) -> Any:
     """A live value reduced to what the program says about it: AWS adds defaults."""
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         return {
-            key: _as_asked(value, live[key]) if key in live else value
-            for key, value in wanted.items()
-            if key in live or _is_empty(value)
+            key: _as_asked(value, live[key]) if key in live else value for key, value in wanted.items() if key in live or _is_empty(value)
         }
     if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
         return [_as_asked(*pair) for pair in zip(wanted, live, strict=True)]
@@ -241,6 +234,11 @@ def _problems(kind: Kind, inputs: Inputs) -> Iterator[InvalidInput]:
     for name in kind.required:
         if inputs.get(name) in (None, ""):
             yield InvalidInput(name, "is missing")
+    yield from _document_problems(kind, inputs)
+    yield from kind.problems(inputs)
+
+
+def _document_problems(kind: Kind, inputs: Inputs) -> Iterator[InvalidInput]:
     for name in kind.documents:
         text = inputs.get(name)
         if isinstance(text, str) and not wire.is_unknown(text) and text:
@@ -253,7 +251,6 @@ def _problems(kind: Kind, inputs: Inputs) -> Iterator[InvalidInput]:
         for key, value in tags.items():
             if not isinstance(value, str):
                 yield InvalidInput(diff.render(("tags", key)), f"must be a text, not {value!r}")
-    yield from kind.problems(inputs)
 
 
 def _written_documents(kind: Kind, inputs: Mapping[str, Any]) -> Inputs:
@@ -287,6 +284,8 @@ def _auto_name(kind: Kind, request: Any, inputs: Mapping[str, Any]) -> Any:
 
 
 def main() -> None:
+    """Serves the plugin until the engine is done with it."""
+
     def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
         provider = Aws(engine)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)

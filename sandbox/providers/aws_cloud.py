@@ -1,6 +1,6 @@
 """The AWS stand-in (moto) as the AWS provider sees it, and what every kind of AWS resource has in common."""
 
-from __future__ import annotations
+# ruff: noqa: ARG002 - what one kind does not need of the arguments, another one does
 
 import ipaddress
 import json
@@ -15,7 +15,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from sandbox.providers import wire
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
 Inputs = dict[str, Any]
@@ -143,17 +142,14 @@ def tags_of(cloud: Cloud, inputs: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags as the API takes them."""
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
 
 
 def own_tags(cloud: Cloud, tags: list[dict[str, str]], inputs: Mapping[str, Any]) -> dict[str, str]:
     """Of the live tags those that are not there because of the provider's defaults."""
     wanted = inputs.get("tags") or {}
-    return {
-        tag["Key"]: tag["Value"]
-        for tag in tags
-        if tag["Key"] in wanted or cloud.default_tags.get(tag["Key"]) != tag["Value"]
-    }
+    return {tag["Key"]: tag["Value"] for tag in tags if tag["Key"] in wanted or cloud.default_tags.get(tag["Key"]) != tag["Value"]}
 
 
 def same_document(one: Any, other: Any) -> bool:
@@ -165,10 +161,11 @@ def same_document(one: Any, other: Any) -> bool:
 
 
 def code(error: ClientError) -> str:
+    """The error code AWS gives."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def explain(error: Exception, cloud: Cloud | None = None) -> ProviderError:
+def explain(error: Exception) -> ProviderError:
     """A boto3 exception as a sentence."""
     if isinstance(error, ClientError):
         details = error.response.get("Error", {})
@@ -221,7 +218,3 @@ def _canonical(document: Any) -> Any:
         items = sorted((_canonical(item) for item in document), key=lambda item: json.dumps(item, sort_keys=True))
         return items[0] if len(items) == 1 else items
     return document
-
-
-def known(value: Any) -> bool:
-    return not wire.has_unknown(value)

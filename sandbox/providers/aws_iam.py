@@ -1,6 +1,6 @@
 """The IAM resources the program uses, and the function that writes policy documents."""
 
-from __future__ import annotations
+# ruff: noqa: D101, D102, ARG002 - each class is one AWS resource; what its methods do is said at Kind
 
 import json
 import zlib
@@ -180,9 +180,7 @@ class RolePolicy(Kind):
         return f"{inputs['role']}:{inputs['name']}"
 
     def update(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
-        cloud.client("iam").put_role_policy(
-            RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
-        )
+        cloud.client("iam").put_role_policy(RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"])
 
     def read(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
         role, _, name = resource_id.partition(":")
@@ -282,8 +280,7 @@ def _statement(given: Mapping[str, Any]) -> dict[str, Any]:
         conditions.setdefault(condition["test"], {}).setdefault(condition["variable"], []).extend(condition["values"])
     if conditions:
         statement["Condition"] = {
-            test: {variable: _single(values) for variable, values in variables.items()}
-            for test, variables in conditions.items()
+            test: {variable: _single(values) for variable, values in variables.items()} for test, variables in conditions.items()
         }
     return statement
 

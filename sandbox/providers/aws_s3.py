@@ -1,6 +1,6 @@
 """The S3 resources the program uses: the bucket, what is configured on it, and an object."""
 
-from __future__ import annotations
+# ruff: noqa: D101, D102, ARG002 - each class is one AWS resource; what its methods do is said at Kind
 
 import base64
 import binascii
@@ -337,9 +337,7 @@ class Object(Kind):
                 request[_pascal_name(name)] = inputs[name]
         cloud.client("s3").put_object(**request)
         if tags := tags_of(cloud, inputs):
-            cloud.client("s3").put_object_tagging(
-                Bucket=inputs["bucket"], Key=inputs["key"], Tagging={"TagSet": as_tag_list(tags)}
-            )
+            cloud.client("s3").put_object_tagging(Bucket=inputs["bucket"], Key=inputs["key"], Tagging={"TagSet": as_tag_list(tags)})
 
     def read(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
         client = cloud.client("s3")
@@ -406,9 +404,7 @@ def _empty(client: Any, bucket: str, prefix: str, *, exactly: bool = False) -> N
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         versions = [*(page.get("Versions") or []), *(page.get("DeleteMarkers") or [])]
         doomed = [
-            {"Key": version["Key"], "VersionId": version["VersionId"]}
-            for version in versions
-            if not exactly or version["Key"] == prefix
+            {"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions if not exactly or version["Key"] == prefix
         ]
         if doomed:
             client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
@@ -436,9 +432,7 @@ def _pascal_name(name: str) -> str:
 def _pascal(value: Any) -> Any:
     """Pulumi's camelCase as the API's PascalCase, nulls left out."""
     if isinstance(value, Mapping):
-        return {
-            _pascal_name(key): item if key == "tags" else _pascal(item) for key, item in value.items() if item is not None
-        }
+        return {_pascal_name(key): item if key == "tags" else _pascal(item) for key, item in value.items() if item is not None}
     return [_pascal(item) for item in value] if isinstance(value, list) else value
 
 

@@ -3,8 +3,6 @@
 The objects are ordinary resources below the chart, so previews, policies and transforms see each of them.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -30,10 +28,20 @@ TYPE = "kubernetes:helm.sh/v4:Chart"
 _SKIP_AWAIT = "pulumi.com/skipAwait"
 _RESOURCE_POLICY = "helm.sh/resource-policy"
 _UNSUPPORTED = ("verify", "keyring", "postRenderer", "plainHttp")
-_KNOWN = (
-    "chart version name namespace values valueYamlFiles repositoryOpts dependencyUpdate devel skipAwait skipCrds "
-    "resourcePrefix"
-).split()
+_KNOWN = [
+    "chart",
+    "version",
+    "name",
+    "namespace",
+    "values",
+    "valueYamlFiles",
+    "repositoryOpts",
+    "dependencyUpdate",
+    "devel",
+    "skipAwait",
+    "skipCrds",
+    "resourcePrefix",
+]
 # What other objects of a chart live in or are made of.
 _FIRST = ("Namespace", "CustomResourceDefinition")
 _HELM_TIMEOUT_SECONDS = 300
@@ -124,9 +132,7 @@ def render(chart: Chart, api: ApiServer) -> str:
         command = _command(helm, chart, api, directory)
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         try:
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=_HELM_TIMEOUT_SECONDS, check=False
-            )
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_HELM_TIMEOUT_SECONDS, check=False)
         except subprocess.TimeoutExpired:
             raise ProviderError(f"helm did not render {chart.chart} within {_HELM_TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
@@ -174,25 +180,29 @@ def _command(helm: str, chart: Chart, api: ApiServer, directory: Path) -> list[s
     command += ["--kube-version", api.version()]
     for api_version in api.api_versions():
         command += ["--api-versions", api_version]
-    if not chart.skip_crds:
-        command.append("--include-crds")
-    if chart.version:
-        command += ["--version", chart.version]
-    if chart.devel:
-        command.append("--devel")
-    if chart.dependency_update:
-        command.append("--dependency-update")
+    for given, flags in (
+        (not chart.skip_crds, ["--include-crds"]),
+        (chart.version, ["--version", chart.version]),
+        (chart.devel, ["--devel"]),
+        (chart.dependency_update, ["--dependency-update"]),
+    ):
+        command += flags if given else []
+    return [*command, *_repository_flags(chart.repository, directory)]
+
+
+def _repository_flags(repository: Mapping[str, Any], directory: Path) -> list[str]:
+    flags = []
     for option, flag in (("repo", "--repo"), ("username", "--username"), ("password", "--password")):
-        if chart.repository.get(option):
-            command += [flag, str(chart.repository[option])]
+        if repository.get(option):
+            flags += [flag, str(repository[option])]
     for option, flag in (("caFile", "--ca-file"), ("certFile", "--cert-file"), ("keyFile", "--key-file")):
-        credential = chart.repository.get(option)
+        credential = repository.get(option)
         if isinstance(credential, wire.Asset):
             file = directory / option
             file.touch(mode=0o600)
             file.write_bytes(credential.read())
-            command += [flag, str(file)]
-    return command
+            flags += [flag, str(file)]
+    return flags
 
 
 class _StringsForDates(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -288,9 +298,7 @@ class _Registration:
             version=self._version,
             dependencies=[*request.dependencies, *after],
             # None of the values came from another resource: the chart as a whole waited for those.
-            propertyDependencies={
-                key: resource_pb2.RegisterResourceRequest.PropertyDependencies(urns=[]) for key in item
-            },
+            propertyDependencies={key: resource_pb2.RegisterResourceRequest.PropertyDependencies(urns=[]) for key in item},
             protect=request.protect,
             retainOnDelete=request.retainOnDelete or keep,
             deletedWith=request.deletedWith,

@@ -1,9 +1,8 @@
 """What differs between two sets of inputs, path by path, and which difference replaces the resource."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from pulumi.runtime.proto import provider_pb2
@@ -11,31 +10,18 @@ from pulumi.runtime.proto import provider_pb2
 Path = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
-_MISSING = object()
 
 
 def changes(old: Any, new: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     """Every innermost difference as (path, ADD | DELETE | UPDATE); a null is the same as nothing."""
-    if old is None:
-        old = _MISSING
-    if new is None:
-        new = _MISSING
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
-            yield from changes(old.get(key, _MISSING), new.get(key, _MISSING), (*path, key))
+            yield from changes(old.get(key), new.get(key), (*path, key))
     elif isinstance(old, list) and isinstance(new, list):
-        for index in range(max(len(old), len(new))):
-            before = old[index] if index < len(old) else _MISSING
-            after = new[index] if index < len(new) else _MISSING
+        for index, (before, after) in enumerate(zip_longest(old, new)):
             yield from changes(before, after, (*path, index))
-    elif old is _MISSING and new is _MISSING:
-        return
-    elif old is _MISSING:
-        yield path, "ADD"
-    elif new is _MISSING:
-        yield path, "DELETE"
     elif old != new:
-        yield path, "UPDATE"
+        yield path, "ADD" if old is None else "DELETE" if new is None else "UPDATE"
 
 
 def response(

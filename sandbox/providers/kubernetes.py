@@ -4,13 +4,15 @@ Promises: previews are dry runs; an object is done when it works, and when it do
 program says about a live object can be compared with it (drift); the content of a Secret is never in the clear.
 """
 
-from __future__ import annotations
+# ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
+import contextlib
 import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf import empty_pb2
@@ -21,6 +23,8 @@ from sandbox.providers.api_server import FIELD_MANAGER, ApiError, ApiServer, Obj
 from sandbox.providers.awaiting import NotReady, Wait
 from sandbox.providers.plugin import InvalidInput, ProviderError, Unhealthy
 
+Answer = TypeVar("Answer")
+
 _DEFAULT_TIMEOUT_SECONDS = 600.0
 _AUTONAME_SUFFIX_LENGTH = 8
 
@@ -30,6 +34,7 @@ _REPLACE_UNREADY = "pulumi.com/replaceUnready"
 _FIELD_MANAGER = "pulumi.com/patchFieldManager"
 _PROPAGATION = "pulumi.com/deletionPropagationPolicy"
 
+_LONGEST_NAME = 253
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 # RBAC names may hold almost anything, such as system:node.
 _FREELY_NAMED = frozenset({"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"})
@@ -46,6 +51,7 @@ class Kubernetes(plugin.Provider):
         self._namespace = "default"
         self._mutable: frozenset[str] = frozenset()
         self._warned_unreachable = False
+        self._failures: list[str] = []
 
     # --- The provider resource itself ---
 
@@ -76,9 +82,7 @@ class Kubernetes(plugin.Provider):
         self._api = ApiServer(kubeconfig)
         self._namespace = inputs.get("namespace") or kubeconfig.namespace
         self._mutable = frozenset(
-            kind
-            for kind, option in (("ConfigMap", "enableConfigMapMutable"), ("Secret", "enableSecretMutable"))
-            if _flag(inputs, option)
+            kind for kind, option in (("ConfigMap", "enableConfigMapMutable"), ("Secret", "enableSecretMutable")) if _flag(inputs, option)
         )
         return super().Configure(request, context)
 
@@ -124,16 +128,14 @@ class Kubernetes(plugin.Provider):
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
         inputs = wire.read(request.properties)
         if request.preview:
-            return provider_pb2.CreateResponse(properties=wire.write(self._preview(request.urn, inputs)))
+            return provider_pb2.CreateResponse(properties=wire.write(self._preview(request.urn, inputs, new=True)))
         found = self._apply_new(live.body(inputs))
-        return provider_pb2.CreateResponse(
-            id=_id(found), properties=wire.write(self._ready_state(request, inputs, found))
-        )
+        return provider_pb2.CreateResponse(id=_id(found), properties=wire.write(self._ready_state(request, inputs, found)))
 
     def Update(self, request: Any, context: grpc.ServicerContext) -> Any:
         inputs = wire.read(request.news)
         if request.preview:
-            return provider_pb2.UpdateResponse(properties=wire.write(self._preview(request.urn, inputs)))
+            return provider_pb2.UpdateResponse(properties=wire.write(self._preview(request.urn, inputs, new=False)))
         found = self._apply(live.body(inputs))
         if leftovers := live.left_behind(wire.read(request.old_inputs), inputs, found):
             found = self.api.patch(found, leftovers)
@@ -148,9 +150,7 @@ class Kubernetes(plugin.Provider):
             return provider_pb2.ReadResponse(id="")
         if not known:
             inputs = live.imported_inputs(found)
-            return provider_pb2.ReadResponse(
-                id=_id(found), inputs=wire.write(inputs), properties=wire.write(live.state(found, inputs))
-            )
+            return provider_pb2.ReadResponse(id=_id(found), inputs=wire.write(inputs), properties=wire.write(live.state(found, inputs)))
         now = live.inputs_now(inputs, found)
         if wire.reveal(now) != wire.reveal(inputs):
             # Something looks different: ask the server how it writes our inputs before calling that drift.
@@ -165,9 +165,7 @@ class Kubernetes(plugin.Provider):
         item = wire.reveal(wire.read(request.old_inputs)) or wire.reveal(wire.read(request.properties))
         if not item.get("kind"):
             item = _item_of(request.urn, request.id)
-        propagation = {"background": "Background", "orphan": "Orphan"}.get(
-            str(_annotation(item, _PROPAGATION)).lower(), "Foreground"
-        )
+        propagation = {"background": "Background", "orphan": "Orphan"}.get(str(_annotation(item, _PROPAGATION)).lower(), "Foreground")
         self._talk(lambda: self.api.delete(item, propagation))
         self._wait(item, request.urn, _timeout(request, item)).until_gone()
         return empty_pb2.Empty()
@@ -182,13 +180,13 @@ class Kubernetes(plugin.Provider):
 
     # --- Doing it ---
 
-    def _preview(self, urn: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _preview(self, urn: str, inputs: dict[str, Any], *, new: bool) -> dict[str, Any]:
         """What the object would become; without values it needs, without its namespace or without the cluster: the inputs."""
         if wire.has_unknown(inputs):
             return inputs
         body = live.body(inputs)
         try:
-            return live.state(self.api.apply(body, dry_run=True, manager=_manager(body)), inputs)
+            found = self.api.apply(body, dry_run=True, manager=_manager(body))
         except Unreachable as error:
             if not self._warned_unreachable:
                 self._warned_unreachable = True
@@ -196,9 +194,10 @@ class Kubernetes(plugin.Provider):
             return inputs
         except ApiError as error:
             # What it lives in, or its kind, may be part of this very preview.
-            if error.status == 404 or _is_immutable(error):
+            if error.status == HTTPStatus.NOT_FOUND or _is_immutable(error):
                 return inputs
             raise
+        return live.state(live.without_assigned(found, body) if new else found, inputs)
 
     def _apply(self, body: Object) -> Object:
         return self._talk(lambda: self.api.apply(body, manager=_manager(body)))
@@ -229,13 +228,9 @@ class Kubernetes(plugin.Provider):
             ready = self._wait(found, request.urn, _timeout(request, revealed)).until_ready()
         except (NotReady, Unreachable) as error:
             latest = found
-            try:
+            with contextlib.suppress(ProviderError):  # then the state of a moment ago is the best there is
                 latest = self.api.get(found) or found
-            except ProviderError:
-                pass  # the state of a moment ago is the best there is
-            raise Unhealthy(
-                str(error), resource_id=_id(found), state=live.state(latest, inputs), inputs=inputs
-            ) from None
+            raise Unhealthy(str(error), resource_id=_id(found), state=live.state(latest, inputs), inputs=inputs) from None
         return live.state(ready, inputs)
 
     def _wait(self, item: Object, urn: str, timeout: float) -> Wait:
@@ -245,9 +240,10 @@ class Kubernetes(plugin.Provider):
             timeout=timeout,
             cancelled=self.cancelled,
             report=lambda message: self.engine.status(urn, message),
+            failures=self._failures,
         )
 
-    def _talk(self, operation: Callable[[], Any]) -> Any:
+    def _talk(self, operation: Callable[[], Answer]) -> Answer:
         """One request, repeated where the API server says that it is only not ready for it yet."""
         for pause in (0.5, 1.0, 2.0, 4.0, 0.0):
             try:
@@ -314,7 +310,7 @@ def _name_problems(metadata: Mapping[str, Any], kind: str) -> Iterator[InvalidIn
             continue
         if not isinstance(name, str) or not name:
             yield InvalidInput(f"metadata.{field}", f"must be a name, not {name!r}")
-        elif kind not in _FREELY_NAMED and (len(name) > 253 or not _OBJECT_NAME.fullmatch(name)):
+        elif kind not in _FREELY_NAMED and (len(name) > _LONGEST_NAME or not _OBJECT_NAME.fullmatch(name)):
             yield InvalidInput(
                 f"metadata.{field}",
                 f"{name!r} is no Kubernetes name: small letters, digits, '-' and '.', at most 253, "
@@ -328,7 +324,7 @@ def _text_problems(path: str, texts: Any) -> Iterator[InvalidInput]:
     for key, value in texts.items():
         if value is not None and not isinstance(value, str | wire.Secret):
             shown = "true" if value is True else "false" if value is False else value
-            yield InvalidInput(diff.render((*path.split("."), key)), f"must be a text; write \"{shown}\" in quotes")
+            yield InvalidInput(diff.render((*path.split("."), key)), f'must be a text; write "{shown}" in quotes')
 
 
 def _auto_name(request: Any) -> str:
@@ -413,10 +409,12 @@ def _must_go_first(existing: Object) -> bool:
 
 def _is_immutable(error: ApiError) -> bool:
     text = str(error)
-    return error.status == 422 and ("immutable" in text or "Forbidden: updates to" in text)
+    return error.status == HTTPStatus.UNPROCESSABLE_ENTITY and ("immutable" in text or "Forbidden: updates to" in text)
 
 
 def main() -> None:
+    """Serves the plugin until the engine is done with it."""
+
     def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
         provider = Kubernetes(engine)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)

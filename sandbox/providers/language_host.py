@@ -4,7 +4,7 @@ Each program runs in a process of its own with its project's interpreter, as und
 command (`up` previews first) must not meet modules the first one imported.
 """
 
-from __future__ import annotations
+# ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
 import contextlib
 import json
@@ -27,10 +27,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 _PROGRAM_RUNNER = Path(__file__).with_name("program.py")
 
 # A policy pack must not outlive the host, even one that is killed: 1 is PR_SET_PDEATHSIG, 9 is SIGKILL.
-_POLICY_PACK = (
-    "import ctypes, runpy; ctypes.CDLL(None).prctl(1, 9); "
-    "runpy.run_module('pulumi.policy', run_name='__main__', alter_sys=True)"
-)
+_POLICY_PACK = "import ctypes, runpy; ctypes.CDLL(None).prctl(1, 9); runpy.run_module('pulumi.policy', run_name='__main__', alter_sys=True)"
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
@@ -98,9 +95,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         """Runs a policy pack and passes on what it writes; its first line is its port."""
         directory = request.info.program_directory
         if request.kind not in ("analyzer", ""):
-            context.abort(
-                grpc.StatusCode.UNIMPLEMENTED, f"the sandbox's language host runs policy packs, not {request.kind}s"
-            )
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the sandbox's language host runs policy packs, not {request.kind}s")
         environment = _inherited_environment(dict(entry.split("=", 1) for entry in request.env))
         command = [_interpreter(request.info, directory), "-u", "-c", _POLICY_PACK, *request.args, directory]
         with self._child(command, cwd=request.pwd or directory, env=environment, stdout=subprocess.PIPE) as child:
@@ -134,9 +129,7 @@ def _interpreter(info: Any, directory: str) -> str:
         return sys.executable
     interpreter = Path(info.root_directory or directory, environment, "bin", "python")
     if not interpreter.exists():
-        raise plugin.ProviderError(
-            f"virtualenv: {environment!r} in the project's runtime options has no bin/python; run `make install`"
-        )
+        raise plugin.ProviderError(f"virtualenv: {environment!r} in the project's runtime options has no bin/python; run `make install`")
     return str(interpreter)
 
 
@@ -152,6 +145,8 @@ def _inherited_environment(environment: dict[str, str] | None = None) -> dict[st
 
 
 def main() -> None:
+    """Serves the plugin until the engine is done with it."""
+
     def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
         language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine), server)
         return threading.Event()  # programs get the signal themselves: they are of the same process group

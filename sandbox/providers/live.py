@@ -4,8 +4,6 @@ The API server fills in defaults, rewrites quantities and lets controllers write
 we set that has another value now, or a field somebody else has set: not us, not the control plane.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import copy
@@ -26,11 +24,8 @@ _CONTROL_PLANE = re.compile(
 _OURS = re.compile(rf"{re.escape(FIELD_MANAGER)}|pulumi.*")
 _BOOKKEEPING_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)
 
-# Below these, a string or number is a quantity: `1000m` and `1`, `0.5` and `500m` are the same.
-_QUANTITY_PARENTS = frozenset(
-    "limits requests capacity hard overhead allocatable sizeLimit averageValue value min max default defaultRequest "
-    "maxLimitRequestRatio podFixed minAvailable".split()
-)
+# Below these, a text or number is a quantity: `1000m` and `1`, `0.5` and `500m` are the same. Elsewhere the dry run decides.
+_QUANTITY_PARENTS = frozenset({"limits", "requests", "capacity", "hard", "overhead", "sizeLimit", "averageValue"})
 _QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(n|u|m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?")
 _POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY_POWERS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
@@ -38,10 +33,17 @@ _BINARY_POWERS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 # What identifies an element of a list of maps, in the order in which to try.
 _IDENTITIES = (("name",), ("mountPath",), ("containerPort",), ("port",), ("ip",), ("topologyKey",), ("key",), ("type",))
 
-_SERVER_METADATA = (
-    "uid resourceVersion generation creationTimestamp managedFields selfLink deletionTimestamp "
-    "deletionGracePeriodSeconds ownerReferences"
-).split()
+_SERVER_METADATA = [
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "managedFields",
+    "selfLink",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+]
 
 
 def body(inputs: Mapping[str, Any]) -> Object:
@@ -59,8 +61,19 @@ def state(live: Object, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs kept in the state: the live object, with everything secret marked."""
     kept = copy.deepcopy(live)
     kept.get("metadata", {}).pop("managedFields", None)
-    concealed: dict[str, Any] = wire.conceal(kept, inputs)
-    return mark_secret_data(concealed)
+    return mark_secret_data(wire.conceal(kept, inputs))
+
+
+def without_assigned(found: Object, sent: Object) -> Object:
+    """A dry run's result, with what the server would assign anew for the real object marked as not known yet."""
+    previewed = {key: value for key, value in copy.deepcopy(found).items() if key != "status"}
+    for field in ("uid", "resourceVersion", "creationTimestamp"):
+        previewed["metadata"][field] = wire.UNKNOWN
+    if previewed.get("kind") == "Service":
+        for field in ("clusterIP", "clusterIPs"):
+            if field in previewed["spec"] and field not in sent.get("spec", {}):
+                previewed["spec"][field] = wire.UNKNOWN
+    return previewed
 
 
 def mark_secret_data(item: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +142,7 @@ def made_by_us(live: Object) -> bool:
 
 
 def same_quantity(one: Any, other: Any) -> bool:
+    """Whether two quantities are the same amount, however they are written."""
     first, second = _quantity(one), _quantity(other)
     return first is not None and first == second
 
@@ -189,7 +203,7 @@ def _is_empty(value: Any) -> bool:
         return _is_empty(value.value)
     if isinstance(value, Mapping):
         return all(_is_empty(item) for item in value.values())
-    return value is None or value == "" or value == 0 or value == []
+    return value is None or value in ("", 0, [])
 
 
 def _comparable(live: Object, inputs: Mapping[str, Any]) -> Object:
@@ -238,25 +252,33 @@ def _with_owned(target: Any, live: Any, fields: Mapping[str, Any]) -> Any:
     if isinstance(target, wire.Secret):
         return wire.Secret(_with_owned(target.value, live, fields))
     if isinstance(live, Mapping):
-        grown = dict(target) if isinstance(target, Mapping) else {}
-        for key, below in fields.items():
-            name = key[2:]
-            if key.startswith("f:") and name in live:
-                value = _owned_value(grown.get(name), live[name], below)
-                if value is not None:
-                    grown[name] = value
-        return grown
+        return _with_owned_fields(target, live, fields)
     if isinstance(live, list):
-        elements = list(target) if isinstance(target, list) else []
-        for key, below in fields.items():
-            if key.startswith("v:"):
-                value = json.loads(key[2:])
-                if value in live and value not in elements:
-                    elements.append(value)
-            elif key.startswith("k:"):
-                _with_owned_element(elements, live, json.loads(key[2:]), below)
-        return elements
+        return _with_owned_elements(target, live, fields)
     return target
+
+
+def _with_owned_fields(target: Any, live: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    grown = dict(target) if isinstance(target, Mapping) else {}
+    for key, below in fields.items():
+        name = key[2:]
+        if key.startswith("f:") and name in live:
+            value = _owned_value(grown.get(name), live[name], below)
+            if value is not None:
+                grown[name] = value
+    return grown
+
+
+def _with_owned_elements(target: Any, live: list[Any], fields: Mapping[str, Any]) -> list[Any]:
+    elements = list(target) if isinstance(target, list) else []
+    for key, below in fields.items():
+        if key.startswith("v:"):
+            value = json.loads(key[2:])
+            if value in live and value not in elements:
+                elements.append(value)
+        elif key.startswith("k:"):
+            _with_owned_element(elements, live, json.loads(key[2:]), below)
+    return elements
 
 
 def _owned_value(present: Any, live: Any, fields: Mapping[str, Any]) -> Any:
@@ -290,19 +312,19 @@ def _pointer(path: diff.Path, old: Any, live: Any, foreign: Any) -> list[str | i
     pointer: list[str | int] = []
     for part in path:
         if isinstance(part, int):
-            if not (isinstance(old, list) and isinstance(live, list) and isinstance(foreign, list)):
+            if not all(isinstance(side, list) for side in (old, live, foreign)):
                 return None
             old = old[part]
-            part = _position(old, live)
-            held = _position(old, foreign)
-            if part is None or held is None:
+            position, held = _position(old, live), _position(old, foreign)
+            if position is None or held is None:
                 return None
-            live, foreign = live[part], foreign[held]
+            live, foreign = live[position], foreign[held]
+            pointer.append(position)
         else:
             if not all(isinstance(side, Mapping) and part in side for side in (old, live, foreign)):
                 return None
             old, live, foreign = old[part], live[part], foreign[part]
-        pointer.append(part)
+            pointer.append(part)
     return pointer
 
 

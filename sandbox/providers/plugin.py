@@ -1,6 +1,6 @@
 """What every plugin here is: a gRPC server the engine starts, that prints its port, logs to stderr and dies with the engine."""
 
-from __future__ import annotations
+# ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
 import contextlib
 import importlib.metadata
@@ -34,6 +34,8 @@ _THREADS = 128
 # together; what Ctrl-C needs to save is saved before, after the Cancel call.
 _GRACE_SECONDS = 0.5
 
+_NOT_SHOWN = ("kubeconfig", "accessKey", "secretKey", "data", "stringData")  # values with credentials
+
 log = logging.getLogger("sandbox.providers")
 
 
@@ -45,7 +47,7 @@ class InvalidInput(ProviderError):
     """An input is wrong: which property, and why."""
 
     def __init__(self, property_path: str, reason: str) -> None:
-        super().__init__(f"{property_path}: {reason}")
+        super().__init__(f"{property_path}: {reason}" if property_path else reason)
         self.property_path = property_path
         self.reason = reason
 
@@ -83,9 +85,7 @@ class Engine:
     def _log(self, severity: Any, urn: str, message: str, *, ephemeral: bool) -> None:
         if self._stub is None:
             return
-        request = engine_pb2.LogRequest(
-            severity=severity, urn=urn, message=wire.redact(message), ephemeral=ephemeral, streamId=0
-        )
+        request = engine_pb2.LogRequest(severity=severity, urn=urn, message=wire.redact(message), ephemeral=ephemeral, streamId=0)
         try:
             self._stub.Log(request, timeout=5)
         except grpc.RpcError as error:  # losing a status line must not lose the resource
@@ -114,9 +114,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
         # The same capabilities as in the handshake: older engines ask for them here only.
-        return provider_pb2.ConfigureResponse(
-            acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
-        )
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True)
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         return plugin_pb2.PluginInfo(version=self.version)
@@ -150,26 +148,32 @@ def package_version(package: str) -> str:
 
 
 def sdk_version() -> str:
+    """The version of the Pulumi SDK, which is that of the engine."""
     return importlib.metadata.version("pulumi")
 
 
 def resource_type(urn: str) -> str:
     """`aws:s3/bucket:Bucket` of a URN: the last of its `$`-separated type chain."""
-    return urn.split("::")[2].split("$")[-1]
+    return urn.split("::")[2].rsplit("$", maxsplit=1)[-1]
 
 
 def resource_name(urn: str) -> str:
+    """The logical name at the end of a URN."""
     return urn.split("::", 3)[3]
 
 
 def check_response(inputs: dict[str, Any], failures: Iterable[InvalidInput] = ()) -> Any:
-    return provider_pb2.CheckResponse(
-        inputs=wire.write(inputs),
-        failures=[
-            provider_pb2.CheckFailure(property=failure.property_path, reason=wire.redact(failure.reason))
-            for failure in failures
-        ],
-    )
+    """What Check answers.
+
+    The engine prints the value of the property that a failure names, taking its whole path for one key: so only what is a
+    plain input, and no credential, is named to it; the other paths stand in the reason.
+    """
+    named = []
+    for failure in failures:
+        plain = failure.property_path in inputs and failure.property_path not in _NOT_SHOWN
+        name = failure.property_path if plain else ""
+        named.append(provider_pb2.CheckFailure(property=name, reason=wire.redact(failure.reason if plain else str(failure))))
+    return provider_pb2.CheckResponse(inputs=wire.write(inputs), failures=named)
 
 
 # --- Serving ----------------------------------------------------------------------------------------------------------
@@ -262,7 +266,7 @@ class _Operations(grpc.ServerInterceptor):
                 log.exception("%s failed", details.method)
                 summary = f"the sandbox's provider failed in {details.method.rpartition('/')[2]}"
                 context.abort(grpc.StatusCode.INTERNAL, wire.redact(f"{summary}: {type(error).__name__}: {error}"))
-            raise AssertionError("abort raises")
+            raise AssertionError("abort raises")  # for the type checker
 
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
@@ -282,3 +286,4 @@ def _abort_partially_created(context: grpc.ServicerContext, error: Unhealthy) ->
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=reason, details=[packed])
     context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
     context.abort(grpc.StatusCode.UNKNOWN, reason)
+    raise AssertionError("abort raises")  # for the type checker

@@ -3,8 +3,6 @@
 Needs nothing but the Pulumi SDK. Exits 0, or 32 when the error has been shown to the user already.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import ctypes
@@ -15,19 +13,22 @@ import signal
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 # What the engine's hosts agree on: the error is on the screen, do not add "exited with a non-zero status".
 ERROR_WAS_SHOWN = 32
 _PR_SET_PDEATHSIG = 1
+_ENGINE_STOPPED = "resource monitor shut down"
 
 
 def main() -> int:
+    """Runs the program; returns the exit status."""
     arguments = _arguments()
     # A host that is killed must not leave a program behind that talks to nobody.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    import pulumi  # after the signal is set: the import takes its time
-    import pulumi.runtime
+    import pulumi  # noqa: PLC0415 - after the signal is set: the import takes its time
+    import pulumi.runtime  # noqa: PLC0415
 
     pulumi.runtime.set_all_config(pulumi.runtime.get_config_env(), pulumi.runtime.get_config_secret_keys_env())
     pulumi.runtime.configure(
@@ -42,7 +43,8 @@ def main() -> int:
             root_directory=arguments.root_directory,
         )
     )
-    directory = arguments.program if os.path.isdir(arguments.program) else os.path.dirname(arguments.program)
+    program = Path(arguments.program)
+    directory = str(program if program.is_dir() else program.parent)
     # For good, not only while the main module runs: functions given to `apply` may import later.
     sys.path.insert(0, directory)
     sys.argv = [arguments.program]
@@ -52,13 +54,13 @@ def main() -> int:
     asyncio.set_event_loop(loop)
     loop.set_default_executor(ThreadPoolExecutor(max_workers=max(arguments.parallel, 1) * 4))
     try:
-        loop.run_until_complete(
-            pulumi.runtime.run_in_stack(lambda: runpy.run_path(arguments.program, run_name="__main__"))
-        )
+        loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: runpy.run_path(arguments.program, run_name="__main__")))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
         return ERROR_WAS_SHOWN
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - any error of the program is shown as one
+        if _ENGINE_STOPPED in str(error):  # the engine has said why
+            return ERROR_WAS_SHOWN
         pulumi.log.error("The program failed with an unhandled exception:\n" + _own_frames(directory))
         return ERROR_WAS_SHOWN
     finally:

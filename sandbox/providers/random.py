@@ -4,7 +4,7 @@ A value is made once, with the operating system's generator, and never again: on
 replaces the resource. `bcryptHash` is left out.
 """
 
-from __future__ import annotations
+# ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
 import base64
 import secrets
@@ -37,9 +37,7 @@ _CLASSES = {
 def generate_text(inputs: dict[str, Any]) -> str:
     """A text of exactly `length` characters of the enabled classes, with at least `min*` of each, in random order."""
     alphabets = _alphabets(inputs)
-    letters = [
-        secrets.choice(alphabets[name]) for name in alphabets for _ in range(inputs.get(f"min{name.capitalize()}") or 0)
-    ]
+    letters = [secrets.choice(alphabets[name]) for name in alphabets for _ in range(inputs.get(f"min{name.capitalize()}") or 0)]
     everything = "".join(alphabets.values())
     letters += [secrets.choice(everything) for _ in range(inputs["length"] - len(letters))]
     secrets.SystemRandom().shuffle(letters)
@@ -113,7 +111,7 @@ class Random(plugin.Provider):
         token = plugin.resource_type(request.urn)
         if request.preview:
             results = ("b64Std", "b64Url", "dec", "hex", "id") if token == _ID else ("result", "id")
-            unknown = {name: wire.UNKNOWN for name in results}
+            unknown = dict.fromkeys(results, wire.UNKNOWN)
             if token == _PASSWORD:
                 unknown["result"] = wire.Secret(wire.UNKNOWN)  # type: ignore[assignment]
             return provider_pb2.CreateResponse(properties=wire.write({**marked, **unknown}))
@@ -152,6 +150,8 @@ def _alphabets(inputs: dict[str, Any]) -> dict[str, str]:
 
 
 def main() -> None:
+    """Serves the plugin until the engine is done with it."""
+
     def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
         provider = Random(engine)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)

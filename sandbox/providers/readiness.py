@@ -1,7 +1,5 @@
 """When a Kubernetes object is ready, what it waits for, and why it never will be."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +37,7 @@ def assess(live: Object, api: ApiServer) -> Readiness:
 
 
 def is_awaited(item: Mapping[str, Any]) -> bool:
+    """Whether anybody would wait for an object of this kind."""
     group = str(item.get("apiVersion", "")).rpartition("/")[0]
     return (group, str(item.get("kind"))) in _JUDGES
 
@@ -46,10 +45,11 @@ def is_awaited(item: Mapping[str, Any]) -> bool:
 def pod_problems(pod: Object) -> list[Problem]:
     """What is wrong with a pod, container by container; empty for one that works or is only starting."""
     status = pod.get("status") or {}
-    found = []
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            found.append(Problem(f"cannot be scheduled: {condition.get('message', '')}", "Unschedulable"))
+    found = [
+        Problem(f"cannot be scheduled: {condition.get('message', '')}", "Unschedulable")
+        for condition in status.get("conditions") or []
+        if condition["type"] == "PodScheduled" and condition["status"] == "False"
+    ]
     for field in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(field) or []:
             found += _container_problems(container)
@@ -75,6 +75,27 @@ def pods_path(live: Object) -> tuple[str, dict[str, str]] | None:
     return path, {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
 
 
+def revision(live: Object, api: ApiServer) -> tuple[str, str] | None:
+    """The label and its value that mark the pods of a workload's newest version."""
+    if live["kind"] == "StatefulSet":
+        newest = (live.get("status") or {}).get("updateRevision")
+        return ("controller-revision-hash", newest) if newest else None
+    if live["kind"] != "Deployment":
+        return None
+    metadata = live["metadata"]
+    labels = (live["spec"].get("selector") or {}).get("matchLabels") or {}
+    sets = api.items(
+        f"/apis/apps/v1/namespaces/{metadata['namespace']}/replicasets",
+        labelSelector=",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+    )
+    own = [item for item in sets if any(owner.get("uid") == metadata["uid"] for owner in item["metadata"].get("ownerReferences") or [])]
+    if not own:
+        return None
+    numbered = "deployment.kubernetes.io/revision"
+    newest_set = max(own, key=lambda item: int((item["metadata"].get("annotations") or {}).get(numbered, 0)))
+    return "pod-template-hash", newest_set["metadata"]["labels"]["pod-template-hash"]
+
+
 # --- Kinds ------------------------------------------------------------------------------------------------------------
 
 
@@ -84,12 +105,15 @@ def _deployment(live: Object, _api: ApiServer) -> Readiness:
     conditions = _conditions(live)
     progressing = conditions.get("Progressing", {})
     available = status.get("availableReplicas", 0)
-    message = f"{available} of {wanted} replicas available, {status.get('updatedReplicas', 0)} of the new version"
+    updated = status.get("updatedReplicas", 0)
+    message = f"{updated} of {wanted} replicas updated, {available} available"
+    if status.get("replicas", 0) > updated:
+        message += f", {status['replicas'] - updated} of the older version still there"
     if not _observed(live):
         return Readiness(False, "waiting for the controller to see the change")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         return Readiness(False, f"{message}; {progressing.get('message', 'progress deadline exceeded')}", failed=True)
-    current = status.get("updatedReplicas", 0) == wanted == status.get("replicas", 0)
+    current = updated == wanted == status.get("replicas", 0)
     return READY if current and available >= wanted else Readiness(False, message)
 
 
@@ -237,5 +261,5 @@ def _conditions(live: Object) -> dict[str, dict[str, Any]]:
 
 
 def _observed(live: Object) -> bool:
-    seen: int = (live.get("status") or {}).get("observedGeneration", 0)
-    return seen >= live["metadata"].get("generation", 0)
+    seen = int((live.get("status") or {}).get("observedGeneration", 0))
+    return seen >= int(live["metadata"].get("generation", 0))

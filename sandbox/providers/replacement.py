@@ -1,7 +1,5 @@
 """Which changes of a Kubernetes object need a new object: the rules of the official provider."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +9,19 @@ AUTONAMED = "pulumi.com/autonamed"
 
 _IDENTITY = ("metadata.name", "metadata.namespace", "kind")
 _POD_IN_PLACE = ("spec.activeDeadlineSeconds", "spec.tolerations")
-_VOLUME_SOURCES = "awsElasticBlockStore azureDisk cephfs csi fc flexVolume gcePersistentDisk hostPath iscsi local nfs".split()
+_VOLUME_SOURCES = [
+    "awsElasticBlockStore",
+    "azureDisk",
+    "cephfs",
+    "csi",
+    "fc",
+    "flexVolume",
+    "gcePersistentDisk",
+    "hostPath",
+    "iscsi",
+    "local",
+    "nfs",
+]
 
 _RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "ConfigMap"): ("data", "binaryData"),

@@ -4,8 +4,6 @@ A secret travels as a dict with a signature. Here it is a `Secret`, so that noth
 its value is remembered by `redact` so that no message this process writes ever repeats it.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import threading
@@ -53,6 +51,7 @@ class Asset:
     sha256: str = ""
 
     def read(self) -> bytes:
+        """The content."""
         if self.text is not None:
             return self.text.encode()
         if self.path is None:
@@ -69,6 +68,7 @@ class ResourceReference:
 
 
 def is_unknown(value: Any) -> bool:
+    """Whether this value will only be known during the update."""
     return isinstance(value, str) and value in _UNKNOWNS
 
 
@@ -91,6 +91,7 @@ def read(struct: struct_pb2.Struct | None) -> dict[str, Any]:
 
 
 def write(values: Mapping[str, Any]) -> struct_pb2.Struct:
+    """Python values as a protobuf struct."""
     return json_format.ParseDict(_to_wire(values), struct_pb2.Struct())
 
 
@@ -108,6 +109,7 @@ def reveal(value: Any) -> Any:
 
 
 def has_secret(value: Any) -> bool:
+    """Whether anything below this value is secret."""
     if isinstance(value, Secret):
         return True
     if isinstance(value, Mapping):
@@ -152,6 +154,7 @@ def remember_secret(value: Any) -> None:
 
 
 def redact(text: str) -> str:
+    """The text without any secret this process has seen."""
     with _known_secrets_lock:
         known = sorted(_known_secrets, key=len, reverse=True)
     for secret in known:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import logging
 import os
 import pwd
 import shutil
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +32,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import redis
+from feast import FeatureStore
+from feast.repo_config import load_repo_config
 
 # Imported once, before the forks: what the verbs need.
 for module in (
@@ -168,17 +172,11 @@ def start_verb(arguments: list[str], environment: Mapping[str, str], cwd: Path) 
         os.environ.clear()
         os.environ.update({"PATH": "/usr/bin:/bin", "HOME": str(cwd), **environment})
         sys.argv = ["feature-runtime", *arguments]
-        import logging
-
         logging.getLogger().handlers.clear()
-        from feature_runtime.__main__ import main
-
-        main()
+        importlib.import_module("feature_runtime.__main__").main()
     except SystemExit as ending:
         os._exit(ending.code if isinstance(ending.code, int) else 1)
-    except BaseException:
-        import traceback
-
+    except BaseException:  # noqa: BLE001  whatever it is, the child must not go on as a test run
         traceback.print_exc()
         sys.stderr.flush()
     os._exit(99)
@@ -221,9 +219,7 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.data} -c fsync=off"
-        self.tool(
-            "pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-o", options, "-l", str(self.data / "log"), "start"
-        )
+        self.tool("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-o", options, "-l", str(self.data / "log"), "start")
 
     def admin(self, database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(
@@ -281,10 +277,7 @@ def redis_port(store_directory: Path) -> Iterator[int]:
         pytest.fail("Redis is not installed: apt-get install redis-server")
     port = free_port()
     rules = ACL_RULES | {"default": "~* &* +@all"}
-    lines = [
-        f"user {user} on #{hashlib.sha256(SECRETS[ACL_SECRETS[user]].encode()).hexdigest()} {rule}"
-        for user, rule in rules.items()
-    ]
+    lines = [f"user {user} on #{hashlib.sha256(SECRETS[ACL_SECRETS[user]].encode()).hexdigest()} {rule}" for user, rule in rules.items()]
     acl = store_directory / "users.acl"
     acl.write_text("\n".join(lines) + "\n")
     server = subprocess.Popen(
@@ -337,11 +330,12 @@ def wait_for(action: Callable[[], Any], *errors: type[Exception], seconds: float
     while True:
         try:
             action()
-            return
         except errors:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+        else:
+            return
 
 
 def midnight(days_ago: float = 0) -> datetime:
@@ -397,9 +391,7 @@ class Stores:
         self.database = f"feast_{os.urandom(4).hex()}"
         self.prefix = "source"
         self.repo = directory / "feature_repo"
-        shutil.copytree(
-            ROOT / "feature_repo", self.repo, ignore=shutil.ignore_patterns("data", "__pycache__", "*.yaml")
-        )
+        shutil.copytree(ROOT / "feature_repo", self.repo, ignore=shutil.ignore_patterns("data", "__pycache__", "*.yaml"))
         # The definitions name only a bucket; a folder in it does as well.
         self.bucket = f"{BUCKET}/{self.prefix}"
         (self.repo / "feature_store.yaml").write_text(self.feature_store_yaml())
@@ -534,9 +526,6 @@ class Stores:
 
     def online(self, *employees: int, features: list[str] | None = None) -> dict[str, list[Any]]:
         """What the SDK reads from the online store, with the rights of the feature server."""
-        from feast import FeatureStore
-        from feast.repo_config import load_repo_config
-
         environment = self.environment("serve")
         before = dict(os.environ)
         os.environ.update(environment)
@@ -555,10 +544,8 @@ class Stores:
 
 
 @pytest.fixture
-def stores(
-    tmp_path: Path, postgres: Postgres, redis_port: int, redis_admin: redis.Redis, s3_endpoint: str
-) -> Iterator[Stores]:
-    yield Stores(tmp_path, postgres, redis_port, redis_admin, s3_endpoint)
+def stores(tmp_path: Path, postgres: Postgres, redis_port: int, redis_admin: redis.Redis, s3_endpoint: str) -> Stores:
+    return Stores(tmp_path, postgres, redis_port, redis_admin, s3_endpoint)
 
 
 @pytest.fixture(scope="session")

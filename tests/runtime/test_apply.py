@@ -81,7 +81,9 @@ def test_a_store_that_does_not_answer_is_refused_soon(applied):
 def test_a_changed_order_of_features_reaches_the_registry(applied):
     applied.edit("feature_services.py", '                "tenure",\n', "")
     applied.edit(
-        "feature_services.py", '                "overall_satisfaction",\n', '                "overall_satisfaction",\n                "tenure",\n'
+        "feature_services.py",
+        '                "overall_satisfaction",\n',
+        '                "overall_satisfaction",\n                "tenure",\n',
     )
     applied.lock()
     changes = applied.apply().ok()["changes"]
@@ -99,7 +101,9 @@ def test_a_changed_order_of_views_in_a_service_reaches_the_registry(applied):
     applied.lock()
     applied.apply().ok()
     # Feast takes the two for equal, and would keep the old order of the model's input.
-    applied.edit("feature_services.py", '[employee_features[["tenure"]], another[["age"]]]', '[another[["age"]], employee_features[["tenure"]]]')
+    applied.edit(
+        "feature_services.py", '[employee_features[["tenure"]], another[["age"]]]', '[another[["age"]], employee_features[["tenure"]]]'
+    )
     applied.lock()
     changes = applied.apply().ok()["changes"]
     assert changes == [

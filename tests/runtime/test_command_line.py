@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from feature_runtime.masking import Mask
@@ -74,9 +77,6 @@ def test_a_secret_is_masked_in_its_url_form_and_a_short_word_is_not():
 
 
 def test_sample_data_is_the_same_on_the_same_day_and_has_leavers(stores, tmp_path):
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
     for path in (one, other):
         stores.run(["sample-data", str(path), "--as-of", "2026-03-04"], {}).ok()
@@ -126,8 +126,6 @@ def test_sample_data_leaves_a_fresh_file_alone(stores, tmp_path):
     ],
 )
 def test_which_columns_fit_which_types(column, dtype, fitting):
-    import pyarrow as pa
-
     types = {
         "double": pa.float64(),
         "float": pa.float32(),

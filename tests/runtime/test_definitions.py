@@ -1,10 +1,11 @@
 """Importing the feature repo: what is wrong is named by file, line and object, before anything is changed."""
 
-import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+from feature_runtime.contract import definitions_sha256
 from feature_runtime.definitions import load_definitions
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import feature_repo_directory
@@ -52,15 +53,13 @@ def test_a_mounted_config_map_is_imported_once(repo, tmp_path, monkeypatch):
     definitions = load_definitions(found)
     assert len(definitions.views) == 1
     assert len(definitions.services) == 1
-    from feature_runtime.contract import definitions_sha256
-
     assert definitions_sha256(found) == definitions_sha256(repo)
 
 
 def test_the_working_directory_is_left_as_it_was(repo):
-    before = os.getcwd()
+    before = Path.cwd()
     load_definitions(repo)
-    assert os.getcwd() == before
+    assert Path.cwd() == before
 
 
 def test_a_syntax_error_is_named_by_file_and_line(repo):

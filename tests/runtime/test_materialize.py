@@ -6,7 +6,11 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
+import redis
+from feast import FeatureStore
+from feast.repo_config import load_repo_config
 
 VIEW = "employee_features"
 RECORD = f"feast-eks:loaded:employee_attrition:{VIEW}"
@@ -100,18 +104,13 @@ def test_a_window_that_ends_in_the_future_is_refused(applied):
 def test_a_window_starts_at_the_overlap_even_after_a_watermark_in_the_future(applied, rows, midnight):
     applied.materialize("--backfill").ok()
     # What `feast materialize … 2099-01-01` leaves behind.
-    from feast import FeatureStore
-    from feast.repo_config import load_repo_config
-
     poison = applied.environment("materialize")
     before = dict(os.environ)
     os.environ.update(poison)
     try:
         store = FeatureStore(config=load_repo_config(applied.repo, applied.repo / "feature_store.yaml"))
         poisoned = store.get_feature_view(VIEW)
-        store.registry.apply_materialization(
-            poisoned, store.project, midnight(1), datetime.now(UTC) + timedelta(days=10_000)
-        )
+        store.registry.apply_materialization(poisoned, store.project, midnight(1), datetime.now(UTC) + timedelta(days=10_000))
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -187,9 +186,7 @@ def test_only_the_named_views_are_loaded_and_an_unknown_one_is_refused(applied):
 
 
 def test_a_source_that_cannot_be_read_is_an_error_with_its_address(applied):
-    from boto3 import client
-
-    s3 = client("s3", endpoint_url=applied.endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    s3 = boto3.client("s3", endpoint_url=applied.endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
     s3.delete_object(Bucket="features", Key=f"{applied.prefix}/employee_attrition.parquet")
     error = applied.materialize("--backfill").error
     assert f"s3://{applied.bucket}/employee_attrition.parquet" in error
@@ -217,10 +214,6 @@ def test_an_online_store_that_stays_away_is_an_error_within_its_time(applied):
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "ACL LIST", "DEL x", "SHUTDOWN"])
 def test_the_redis_user_of_materialization_may_not(redis_port, secrets, command):
-    import redis
-
-    client = redis.Redis(
-        host="127.0.0.1", port=redis_port, username="feast-materialize", password=secrets["REDIS_MATERIALIZE"]
-    )
+    client = redis.Redis(host="127.0.0.1", port=redis_port, username="feast-materialize", password=secrets["REDIS_MATERIALIZE"])
     with pytest.raises(redis.exceptions.NoPermissionError):
         client.execute_command(*command.split())

@@ -6,7 +6,7 @@ import http.server
 import json
 import socketserver
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -61,9 +61,7 @@ def feast_answer(records):
                 "values": [by_employee[e][name] for e in employees],
                 "statuses": ["PRESENT"] * len(employees),
                 "event_timestamps": [
-                    by_employee[e]["event_timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")
-                    if name != "employee_id"
-                    else "1970-01-01T00:00:00Z"
+                    by_employee[e]["event_timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ") if name != "employee_id" else "1970-01-01T00:00:00Z"
                     for e in employees
                 ],
             }
@@ -197,8 +195,6 @@ def test_an_old_row_is_named_though_it_once_was_right(smoke, stores, rows, midni
 
 
 def test_a_row_that_waits_for_its_nightly_load_is_no_failure(smoke, stores, rows, midnight):
-    from datetime import UTC, datetime
-
     old, new = rows({101: midnight(5), 303: midnight(5)}), rows({e: datetime.now(UTC) - timedelta(hours=1) for e in (101, 303)})
     stores.put(old + new)
     result = smoke(feast_answer(old)).ok()

@@ -106,6 +106,18 @@ def test_a_daemon_that_a_killed_run_did_not_record_is_found_and_replaced(daemon)
     assert not orphan.alive, "two of one kind would fight for its port"
 
 
+def test_all_of_a_kind_are_stopped(daemon):
+    daemon().ensure()
+    first = daemon().process()
+    state.write(daemon().records / f"{daemon().name}.json", "{}")
+    daemon()._start()
+    second = daemon().process()
+    assert first != second
+    daemon().stop()
+    assert not first.alive
+    assert not second.alive
+
+
 def test_a_zombie_does_not_count_as_running():
     child = subprocess.Popen(["true"])
     process = Process.of(child.pid)

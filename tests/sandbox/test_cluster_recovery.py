@@ -1,6 +1,7 @@
 """Whatever happens to it, the next `cloud` brings the sandbox back and `down` leaves nothing."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,35 @@ def works():
     return node.is_ready(Kubectl(state.BIN / "kubectl"))
 
 
+@pytest.fixture
+def pod(cloud):
+    """A pod that answers on a port; calling it tells its present address."""
+    kubectl = Kubectl(state.BIN / "kubectl")
+    wait_for(lambda: kubectl.get("serviceaccounts")["items"])
+    container = {"name": "main", "image": "localhost/feast-eks/data-stores:1", "command": ["redis-server", "--protected-mode", "no"]}
+    spec = {"containers": [container | {"workingDir": "/tmp"}], "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0}
+    kubectl.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lasting", "namespace": "default"}, "spec": spec}])
+    kubectl.run("wait", "--for=condition=Ready", "pod/lasting", "--timeout=25s")
+    yield lambda: kubectl.get("pod", "lasting")["status"].get("podIP", "")
+    kubectl.run("delete", "pod", "lasting", "--ignore-not-found", "--wait=true")
+
+
+def reached(address):
+    try:
+        with socket.create_connection((address, 6379), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(7) == b"+PONG\r\n"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
 def test_with_nothing_to_do_it_is_done_in_seconds(cloud):
     began = time.monotonic()
     assert bring_up().returncode == 0
@@ -40,11 +70,15 @@ def test_a_daemon_that_died_is_running_again_after_the_next_run(cloud, name):
     assert works()
 
 
-def test_a_lost_network_is_made_again(cloud):
+def test_a_lost_network_is_made_again_and_pods_are_reached_over_it(cloud, pod):
+    assert reached(pod())
+    before = node.shims()
+    assert before
     network.remove()
     assert bring_up().returncode == 0
     assert network.exists()
-    assert works()
+    wait_for(lambda: reached(pod()))
+    assert not {shim.pid for shim in before} & {shim.pid for shim in node.shims()}, "its helpers hold on to the lost network"
 
 
 def test_another_clone_takes_the_sandbox_over(cloud, clone):
@@ -73,7 +107,7 @@ def test_a_pipe_at_its_output_does_not_hang_it(cloud):
     assert subprocess.run(shell, shell=True, cwd=state.CLONE, check=False, capture_output=True, timeout=60).returncode == 0
 
 
-def test_down_leaves_nothing_and_a_killed_run_is_finished_by_the_next(cloud):
+def test_down_leaves_nothing_and_a_killed_run_is_finished_by_the_next(cloud, pod):
     """One long story, because each way down needs a way up again."""
     machine_before = traces()
     assert {f"interface {at.HOST_INTERFACE}", "cgroups"} <= set(the_cloud.leftovers())
@@ -92,6 +126,8 @@ def test_down_leaves_nothing_and_a_killed_run_is_finished_by_the_next(cloud):
         assert "Traceback" not in said
     assert bring_up().returncode == 0
     assert works()
+
+    assert not node.shims(), "a sandbox made anew has no pods"
 
     # Half made: containerd is gone, its helpers and pods are not; and then a sandbox nobody has a record of.
     daemons.running("containerd").end(0)

@@ -105,7 +105,12 @@ def test_the_machine_reaches_services_and_pods(kubectl, redis):
 
 
 def test_a_restricted_namespace_refuses_a_privileged_pod(kubectl, namespace):
-    refused = {"apiVersion": "v1", "kind": "Pod", "metadata": named("privileged"), "spec": pod(["true"], privileged=True)}
+    refused = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": named("privileged"),
+        "spec": pod(["true"], privileged=True, allowPrivilegeEscalation=True),
+    }
     with pytest.raises(SandboxError) as error:
         kubectl.apply([refused])
     assert 'violates PodSecurity "restricted' in str(error.value)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,13 @@ def test_the_same_files_make_the_same_layer_whatever_their_times_owners_and_orde
             with contextlib.suppress(PermissionError):  # only root may give files away
                 os.chown(path, 1234, 1234)
 
+    files |= {f"data/{number:02}": str(number) for number in range(40)}
     first = store_in(tmp_path / "one").add("layer", "k" * 64, writes(files))
     second = store_in(tmp_path / "two").add("layer", "k" * 64, other_circumstances)
     assert first.digest == second.digest == hashlib.sha256(first.path.read_bytes()).hexdigest()
+    with tarfile.open(first.path) as opened:
+        names = [name for name in opened.getnames() if name.startswith("data/")]
+    assert names == sorted(names), "directories list their files in an order of their own"
 
 
 def test_a_layer_keeps_modes_and_links_but_no_right_to_become_somebody_else(tmp_path):
@@ -239,19 +244,23 @@ def test_old_layers_and_archives_do_not_pile_up(build_image, tmp_path):
 
 
 def test_two_builds_of_one_cache_wait_for_each_other(tmp_path, said):
-    project = Path(__file__).resolve().parents[2]
     (tmp_path / "cache/images").mkdir(parents=True)
     holder = subprocess.Popen(
-        ["flock", str(tmp_path / "cache/images/lock"), "sh", "-c", "echo held; read _"],
-        cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        ["flock", "--shared", tmp_path / "cache/images/lock", "sh", "-c", f"echo held; read _; touch {tmp_path}/released"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert holder.stdout.readline() == "held\n"
+    release = threading.Timer(0.5, holder.communicate, ["go\n"])
 
     def report(line: str) -> None:
         said.append(line)
         if "waiting" in line:
-            holder.communicate("go\n")
+            release.start()
+        else:
+            assert (tmp_path / "released").exists(), "two builds would remove each other's unfinished work"
 
     build(tmp_path / "cache", tmp_path / "log", report, recipes=small_image(layer_of("base", {"etc/base": "1"})))
+    release.join()
     assert said[0] == "image: waiting for another build that uses the same cache"
-    holder.wait()

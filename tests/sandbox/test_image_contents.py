@@ -49,10 +49,14 @@ def roots(images, tmp_path_factory):
     unpacked = {}
     for name, image in images.items():
         unpacked[name] = tmp_path_factory.mktemp(name)
+        unpacked[name].chmod(0o755)
         with tarfile.open(image.archive) as archive:
             for layer in layers_of(image.archive):
                 with tarfile.open(fileobj=archive.extractfile(layer)) as opened:
                     opened.extractall(unpacked[name], filter="fully_trusted")
+        (unpacked[name] / "dev").mkdir(exist_ok=True)
+        os.mknod(unpacked[name] / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))  # the runtime would provide it
+        (unpacked[name] / "dev/null").chmod(0o666)
     yield unpacked
     for root in unpacked.values():
         shutil.rmtree(root)

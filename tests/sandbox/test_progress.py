@@ -67,6 +67,14 @@ def test_a_failed_command_is_explained_by_its_last_lines_only(tmp_path):
     assert "remedy: count less" in str(failed.value)
 
 
+def test_lines_of_an_earlier_run_do_not_explain_this_one(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("from an earlier run\n")
+    with pytest.raises(SandboxError) as failed:
+        progress.run(["sh", "-c", "echo from this one; exit 1"], log=log, what="running")
+    assert failed.value.lines == ["from this one"]
+
+
 def test_a_command_that_does_not_exist_is_an_error_and_no_traceback(tmp_path):
     with pytest.raises(SandboxError, match="failed"):
         progress.run(["surely-no-such-command"], log=tmp_path / "log", what="trying", outlives_us=True)

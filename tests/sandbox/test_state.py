@@ -69,6 +69,48 @@ def test_a_write_that_is_cut_leaves_the_old_content(tmp_path, monkeypatch):
     assert file.read_text() == "old"
 
 
+def test_a_write_takes_effect_only_at_its_end(tmp_path, monkeypatch):
+    file = tmp_path / "record"
+    state.write(file, "old")
+    with monkeypatch.context() as cut:
+        cut.setattr("pathlib.Path.replace", _no_space)
+        with pytest.raises(OSError, match="No space"):
+            state.write(file, "new")
+    assert file.read_text() == "old"
+
+
+def test_a_lock_file_that_goes_away_while_it_is_opened_is_not_taken_for_the_lock(lock, monkeypatch):
+    """A `down` may remove it between our open and our lock; the next command would then lock another file."""
+    flock, removed = state.fcntl.flock, []
+
+    def remove_first(descriptor, operation):
+        if not removed:
+            removed.append(lock.unlink())
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(state.fcntl, "flock", remove_first)
+    with state.locked("up", path=lock), pytest.raises(SandboxError), state.locked("down", path=lock):
+        pass
+
+
+def test_a_place_is_removed_at_once_and_what_a_killed_removal_left_goes_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "STATE", tmp_path / "state")
+    monkeypatch.setattr(state, "RUNTIME", tmp_path / "runtime")
+    (tmp_path / "state" / "containerd").mkdir(parents=True)
+    with monkeypatch.context() as killed:
+        killed.setattr(state.shutil, "rmtree", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            state.remove_places()
+    assert not (tmp_path / "state").exists(), "half a directory would block the next run"
+    assert state.removed_places(tmp_path / "state")
+    state.remove_places()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
 def _no_space(*_):
     raise OSError(28, "No space left on device")
 

@@ -14,7 +14,7 @@ retry_while() {
   return 1
 }
 replace_in_file() {
-  local file=$1 pattern=$2 replacement=$3 changed
-  changed=$(sed -E "s#$pattern#$replacement#" "$file")
+  local file=$1 pattern=$2 replacement=$3 edge=$'\001' changed
+  changed=$(sed -E "s$edge$pattern$edge$replacement${edge}g" "$file")
   printf '%s\n' "$changed" > "$file"
 }

@@ -1,0 +1,105 @@
+"""Where the stand-ins are installed, and that they never replace an official plugin."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from sandbox.providers import PROVIDERS, install
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+def test_the_engine_finds_every_provider_in_exactly_the_version_of_its_sdk(home, tmp_path):
+    installed = install(home, tmp_path / "bin")
+
+    for name in PROVIDERS:
+        version = metadata.version(f"pulumi-{name}")
+        launcher = home / "plugins" / f"resource-{name}-v{version}" / f"pulumi-resource-{name}"
+        assert os.access(launcher, os.X_OK), f"the engine looks for {launcher}"
+    assert [plugin.stand_in for plugin in installed] == [True] * 4
+    assert os.access(tmp_path / "bin" / "pulumi-language-python", os.X_OK)
+
+
+def test_an_official_plugin_stays(home, tmp_path):
+    version = metadata.version("pulumi-random")
+    official = home / "plugins" / f"resource-random-v{version}" / "pulumi-resource-random"
+    official.parent.mkdir(parents=True)
+    official.write_bytes(b"\x7fELF official")
+
+    ways = {plugin.name: plugin.stand_in for plugin in install(home, tmp_path / "bin")}
+
+    assert official.read_bytes() == b"\x7fELF official"
+    assert ways["random"] is False
+    assert ways["aws"] is True
+
+
+def test_a_launcher_of_another_clone_is_pointed_at_this_one(home, tmp_path):
+    install(home, tmp_path / "bin")
+    launcher = next(home.glob("plugins/resource-aws-*/pulumi-resource-aws"))
+    launcher.write_text(launcher.read_text().replace(str(PROJECT), "/somewhere/else"))
+
+    install(home, tmp_path / "bin")
+
+    assert str(PROJECT) in launcher.read_text()
+
+
+def test_a_download_that_was_broken_off_does_not_hide_the_plugin(home, tmp_path):
+    plugins = home / "plugins"
+    plugins.mkdir(parents=True)
+    partial = plugins / f"resource-aws-v{metadata.version('pulumi-aws')}.partial"
+    partial.touch()
+
+    install(home, tmp_path / "bin")
+
+    assert not partial.exists(), "the engine ignores a plugin beside which this file lies"
+
+
+@pytest.mark.parametrize("module", [*PROVIDERS, "language_host"])
+def test_a_plugin_says_its_port_first_and_ends_on_interrupt(module, tmp_path):
+    # A program's directory may hold modules of any name.
+    (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')")
+    plugins = install(tmp_path / "home", tmp_path / "bin")
+    launcher = next(plugin.path for plugin in plugins if plugin.name.startswith(module.partition("_")[0]))
+
+    with subprocess.Popen([launcher, "127.0.0.1:1"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        port = process.stdout.readline()
+        process.send_signal(2)
+        assert process.wait(timeout=10) == 0
+
+    assert 1024 < json.loads(port) < 65536
+
+
+def test_a_plugin_ends_when_the_engine_is_gone(tmp_path):
+    launcher = next(plugin.path for plugin in install(tmp_path / "home", tmp_path / "bin") if plugin.name == "random")
+    engine = (
+        "import subprocess, sys, os\n"
+        f"plugin = subprocess.Popen([{str(launcher)!r}, '127.0.0.1:1'], stdout=subprocess.PIPE, start_new_session=True)\n"
+        "plugin.stdout.readline()\nprint(plugin.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+
+    pid = int(subprocess.run([sys.executable, "-c", engine], capture_output=True, text=True, check=False).stdout)
+
+    wait_until_gone(pid)
+
+
+def wait_until_gone(pid):
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":  # ended; its adoptive parent has yet to notice
+            return
+        subprocess.run(["sleep", "0.1"], check=True)
+    os.kill(pid, 9)
+    raise AssertionError("a plugin outlived a killed engine")
