@@ -178,7 +178,7 @@ def unmount_everything() -> None:
 
 
 def shims() -> list[Process]:
-    """containerd's helpers, one per pod, which outlive it; ours are those that were told our socket."""
+    """The helpers of containerd, one per pod, which outlive it; ours are those that were told our socket."""
     ours = str(CONTAINERD_SOCKET).encode()
     found = []
     for entry in Path("/proc").iterdir():

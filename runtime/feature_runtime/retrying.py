@@ -78,4 +78,5 @@ def with_retries(
 def first_line(error: BaseException) -> str:
     """The line of an error's text that says what happened, with its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    text = lines[0].rstrip(".") if lines else "no message"
+    return f"{type(error).__name__}: {text}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.image.archive import DamagedLayerError, image_id, write_archive
-from sandbox.image.command import NoSpaceError, Runner
+from sandbox.image.command import CommandError, NoSpaceError, Runner
 from sandbox.image.errors import ImageBuildError
 from sandbox.image.layer import Layer, LayerStore
 from sandbox.image.packages import PackageSource
@@ -57,6 +57,8 @@ def build(cache: Path, log: Path, report: Report, runtime: Path = RUNTIME, recip
             return images
     except NoSpaceError as error:
         raise _no_space(cache) from error
+    except CommandError as error:
+        raise ImageBuildError(f"the image cannot be built: {error}", lines=error.lines, log=log) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -10,15 +10,17 @@ from typing import TextIO
 from sandbox.image.errors import ImageBuildError
 from sandbox.progress import bound_to_us
 
+EXPLAINING_LINES = 10
 NO_SPACE_PHRASES = ("No space left on device", "have enough free space", "Disk quota exceeded")
 
 
 class CommandError(Exception):
-    """A command failed; `reason` is the last thing that it said."""
+    """A command failed; `reason` is the line that explains it, `lines` are the last ones that it printed."""
 
-    def __init__(self, program: str, reason: str) -> None:
+    def __init__(self, program: str, reason: str, lines: Sequence[str] = ()) -> None:
         super().__init__(f"{program} failed: {reason}")
         self.reason = reason
+        self.lines = list(lines)
 
 
 class NoSpaceError(Exception):
@@ -90,8 +92,9 @@ class Runner:
 
 
 def _failure(program: str, output: str) -> Exception:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     if any(phrase in line for phrase in NO_SPACE_PHRASES for line in lines):
         return NoSpaceError(program)
     errors = [line for line in lines if line.startswith(("E:", "ERROR:"))]
-    return CommandError(program, (errors or lines or ["no output"])[-1].removeprefix("E: ").removeprefix("ERROR: "))
+    reason = (errors or lines or ["no output"])[-1].removeprefix("E: ").removeprefix("ERROR: ")
+    return CommandError(program, reason, lines[-EXPLAINING_LINES:])

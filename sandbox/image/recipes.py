@@ -18,7 +18,8 @@ from pathlib import Path
 
 from sandbox.image import layer, packages, wheels
 from sandbox.image.archive import ImageConfig
-from sandbox.image.command import Runner
+from sandbox.image.command import CommandError, Runner
+from sandbox.image.errors import ImageBuildError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNTIME = REPOSITORY / "runtime"
@@ -143,7 +144,10 @@ def _install_package(source: Path, root: Path, runner: Runner) -> None:
     script.parent.mkdir(parents=True)
     script.write_text(ENTRYPOINT)
     script.chmod(0o755)
-    wheels.compile_bytecode(root, wheels.SITE_PACKAGES, runner)
+    try:
+        wheels.compile_bytecode(root, wheels.SITE_PACKAGES, runner)
+    except CommandError as error:
+        raise ImageBuildError(f"{source} does not compile.", lines=error.lines, remedy="mend it and run it again") from error
 
 
 def _install_scripts(root: Path) -> None:

@@ -604,6 +604,16 @@ def secrets() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def acl_secrets() -> dict[str, str]:
+    return {user: SECRETS[name] for user, name in ACL_SECRETS.items()}
+
+
+@pytest.fixture(scope="session")
+def acl_rules() -> dict[str, str]:
+    return ACL_RULES
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     return ROOT
 

@@ -1,5 +1,6 @@
 """Materialization: what must be loaded is, what must not be is not, however often and wherever it is interrupted."""
 
+import importlib
 import json
 import os
 import signal
@@ -125,6 +126,14 @@ def test_a_lost_online_store_is_filled_again(applied, redis_admin):
     assert applied.online(202)["salary_band"] == [3]
 
 
+def test_a_lost_registry_makes_everything_count_as_not_loaded(applied, applied_database):
+    applied.materialize("--backfill").ok()
+    with applied.postgres.admin() as admin:
+        admin.execute(f"DROP DATABASE {applied.database} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {applied.database} TEMPLATE {applied_database} OWNER feast")
+    assert view(applied.materialize("--backfill"))["reason"] == "never loaded"
+
+
 def test_a_load_without_rows_is_not_taken_for_done(applied, rows, midnight):
     applied.put(rows({101: midnight(30)}))
     outcome = applied.materialize("--backfill")
@@ -212,8 +221,21 @@ def test_an_online_store_that_stays_away_is_an_error_within_its_time(applied):
     assert outcome.seconds < 15
 
 
-@pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "ACL LIST", "DEL x", "SHUTDOWN"])
-def test_the_redis_user_of_materialization_may_not(redis_port, secrets, command):
-    client = redis.Redis(host="127.0.0.1", port=redis_port, username="feast-materialize", password=secrets["REDIS_MATERIALIZE"])
-    with pytest.raises(redis.exceptions.NoPermissionError):
-        client.execute_command(*command.split())
+FORBIDDEN = {
+    "feast-materialize": ["FLUSHALL", "CONFIG GET maxmemory", "KEYS *", "SCAN 0", "ACL LIST", "DEL x", "CLIENT LIST", "SHUTDOWN"],
+    "feast-feature-server": ["SET x 1", "HSET x f 1", "DEL x", "EXPIRE x 1", "KEYS *", "FLUSHALL", "CONFIG GET maxmemory", "EVAL x 0"],
+    "feast-apply": ["SET x 1", "HSET x f 1", "GET x", "HMGET x f", "KEYS *", "FLUSHALL", "CONFIG GET maxmemory", "CLIENT LIST"],
+}
+
+
+@pytest.mark.parametrize("user", FORBIDDEN)
+def test_a_redis_user_may_do_nothing_but_its_work(redis_port, acl_secrets, user):
+    client = redis.Redis(host="127.0.0.1", port=redis_port, username=user, password=acl_secrets[user])
+    for command in FORBIDDEN[user]:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.execute_command(*command.split())
+
+
+def test_the_program_gives_the_redis_users_the_rules_that_these_tests_run_with(acl_rules):
+    identities = importlib.import_module("feast_eks.identities").IDENTITIES
+    assert {i.online_store_user: i.online_store_rules for i in identities if i.online_store_rules} == acl_rules

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import state
-from sandbox.image import build
+from sandbox.image import ImageBuildError, build
 from sandbox.image.recipes import RUNTIME
 from sandbox.image.wheels import SITE_PACKAGES
 
@@ -89,6 +89,16 @@ def test_a_change_of_our_package_rebuilds_only_the_last_layer(images, cache, tmp
     assert layers_of(changed.archive)[-1] != layers_of(before.archive)[-1]
 
 
+def test_a_package_with_a_syntax_error_is_refused_with_the_place_of_the_error(images, cache, tmp_path):
+    runtime = tmp_path / "runtime"
+    shutil.copytree(RUNTIME, runtime)
+    (runtime / "feature_runtime/broken.py").write_text("def broken(:\n")
+    with pytest.raises(ImageBuildError) as refusal:
+        build(cache, tmp_path / "log", print, runtime)
+    assert "does not compile" in str(refusal.value)
+    assert 'feature_runtime/broken.py", line 1' in str(refusal.value)
+
+
 def test_every_module_is_compiled_and_its_bytecode_is_never_doubted(roots):
     root = roots["feature-runtime"]
     uncompiled, doubted = [], []
@@ -145,8 +155,18 @@ def test_the_data_stores_start_as_their_user(roots):
     for program in ("redis-server", "redis-sentinel", "redis-cli", "postgres", "psql", "pg_isready", "pg_basebackup", "initdb"):
         started = inside(root, program, "--version")
         assert started.returncode == 0, f"{program}: {started.stderr}"
-    functions = inside(root, "bash", "-c", ". /opt/bitnami/scripts/libvalidations.sh && is_boolean_yes YES")
-    assert functions.returncode == 0, f"the real charts' scripts source these functions: {functions.stderr}"
+
+
+def test_the_scripts_of_the_real_charts_find_the_functions_and_tools_that_they_call(roots):
+    root = roots["data-stores"]
+    script = """
+        for name in os log validations file net; do . "/opt/bitnami/scripts/lib$name.sh" || exit 1; done
+        is_boolean_yes YES && ! is_boolean_yes no && retry_while true 1 0 || exit 2
+        printf 'port 1\n' > /tmp/settings && replace_in_file /tmp/settings 'port .*' 'port #/2' && cat /tmp/settings
+        openssl version > /dev/null
+    """
+    done = inside(root, "bash", "-ec", script)
+    assert (done.returncode, done.stdout) == (0, "port #/2\n"), done.stderr
 
 
 def test_documentation_translations_and_build_tools_stay_out(roots):

@@ -83,7 +83,7 @@ def test_a_plugin_ends_when_the_engine_is_gone(tmp_path):
     launcher = next(plugin.path for plugin in install(tmp_path / "home", tmp_path / "bin") if plugin.name == "random")
     engine = (
         "import subprocess, sys, os\n"
-        f"plugin = subprocess.Popen([{str(launcher)!r}, '127.0.0.1:1'], stdout=subprocess.PIPE, start_new_session=True)\n"
+        f"plugin = subprocess.Popen([{str(launcher)!r}, '127.0.0.1:1'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
         "plugin.stdout.readline()\nprint(plugin.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
 

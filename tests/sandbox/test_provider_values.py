@@ -18,7 +18,7 @@ def test_values_survive_the_way_to_the_engine_and_back():
         "half": 0.5,
         "yes": True,
         "nothing": None,
-        "list": [1, {"deep": Secret({"key": "value"})}],
+        "list": [1, {"deep": Secret({"key": Asset(text="value")})}],
         "file": Asset(path="x.parquet", sha256="abc"),
         "other": ResourceReference("urn:x", "id"),
     }
