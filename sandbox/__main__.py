@@ -7,7 +7,7 @@ import sys
 import traceback
 from types import FrameType
 
-from sandbox import cloud, environment, machine, rollout, s3, state
+from sandbox import cloud, environment, machine, rollout, s3, state, testing
 from sandbox.progress import Progress, SandboxError, duration
 from sandbox.summary import summary
 
@@ -15,6 +15,7 @@ VERBS = {
     "up": "bring the cloud up and roll the feature store out onto it",
     "cloud": "bring up everything that the program needs, without the program",
     "down": "remove everything from this machine except the cache",
+    "test": "run all tests on a sandbox of their own",
     "status": "say which parts run",
     "env": "print the shell exports with which pulumi, kubectl, helm and feast act on the sandbox",
 }
@@ -32,7 +33,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
-        return {"up": _up, "cloud": _cloud, "down": _down, "status": _status, "env": _env}[verb]()
+        return {"up": _up, "cloud": _cloud, "down": _down, "test": _test, "status": _status, "env": _env}[verb]()
     except SandboxError as error:
         _say_to_user(f"\n{verb}: {error}")
         return 1
@@ -75,6 +76,17 @@ def _down() -> int:
         cloud.take_down_everything(progress)
         progress.say(f"Nothing of the sandbox is left on this machine except the cache {state.CACHE}.")
     return 0
+
+
+def _test() -> int:
+    machine.require_possible()
+    if state.owner():
+        sys.stdout.write("A sandbox is up: it is taken down first, the tests bring up their own.\n")
+        _down()
+    try:
+        return testing.run_tests()
+    finally:
+        _down()
 
 
 def _status() -> int:

@@ -71,23 +71,26 @@ class Identity:
         return variables
 
 
+CONNECT = "~* resetchannels -@all +@connection -@dangerous"
+"""What every Redis user may do: log in, name itself, choose the protocol. Each identity adds the commands that Feast sends."""
+
 APPLY = Identity(
     name="apply",
     registry_role="feast",  # owner of the database, made by the chart
     registry_schema_mode="auto",
-    online_store_rules="~* resetchannels -@all +@connection +scan +del +unlink +hdel",  # removes what a deleted view leaves behind
+    online_store_rules=f"{CONNECT} +scan +hkeys +hdel +del",  # removes what a deleted view leaves behind
     reads_offline_store=True,
 )
 MATERIALIZE = Identity(
     name="materialize",
     registry_role="feast_materialize",
-    online_store_rules="~* resetchannels -@all +@read +@write +@connection +@transaction -@dangerous",
+    online_store_rules=f"{CONNECT} +get +set +hmget +hset +expire",
     reads_offline_store=True,
 )
 SERVE = Identity(
     name="feature-server",
     registry_role="feast_serve",
-    online_store_rules="~* resetchannels -@all +@read +@connection -@dangerous",
+    online_store_rules=f"{CONNECT} +get +hmget +hgetall",
 )
 SMOKE_TEST = Identity(name="smoke-test", reads_offline_store=True)
 CHECK = Identity(name="check", registry_role="feast_check", runs_pods=False)

@@ -66,12 +66,14 @@ def _is_ours(path: Path) -> bool:
 
 
 def _launcher(module: str) -> str:
-    repository = shlex.quote(str(_REPOSITORY))
+    repository, interpreter = shlex.quote(str(_REPOSITORY)), shlex.quote(sys.executable)
     # -P: the program's directory, which is the working directory, must not shadow what a plugin imports.
     return (
         "#!/bin/sh\n"
         f"{_MARK}: {module}\n"
         f"PYTHONPATH={repository}${{PYTHONPATH:+:$PYTHONPATH}}\n"
         "export PYTHONPATH\n"
-        f'exec {shlex.quote(sys.executable)} -P -m sandbox.providers.{module} "$@"\n'
+        f"[ -x {interpreter} ] ||\n"
+        "  { echo 'feast-eks: the clone that brought the sandbox up is gone; run `make up` in this one' >&2; exit 1; }\n"
+        f'exec {interpreter} -P -m sandbox.providers.{module} "$@"\n'
     )

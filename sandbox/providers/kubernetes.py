@@ -18,7 +18,7 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from sandbox.providers import chart, diff, live, plugin, readiness, replacement, wire
+from sandbox.providers import chart, diff, live, plugin, readiness, replacement, scaling, wire
 from sandbox.providers.api_server import FIELD_MANAGER, ApiError, ApiServer, Object, Unreachable, load_kubeconfig
 from sandbox.providers.awaiting import NotReady, Wait
 from sandbox.providers.plugin import InvalidInput, ProviderError, Unhealthy
@@ -139,6 +139,7 @@ class Kubernetes(plugin.Provider):
         found = self._apply(live.body(inputs))
         if leftovers := live.left_behind(wire.read(request.old_inputs), inputs, found):
             found = self.api.patch(found, leftovers)
+        found = scaling.handed_back(self.api, found, inputs)
         return provider_pb2.UpdateResponse(properties=wire.write(self._ready_state(request, inputs, found)))
 
     def Read(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -155,6 +156,7 @@ class Kubernetes(plugin.Provider):
         if wire.reveal(now) != wire.reveal(inputs):
             # Something looks different: ask the server how it writes our inputs before calling that drift.
             now = live.inputs_now(inputs, found, self._normal(item))
+        now = scaling.with_drift(self.api, found, now)
         state = live.state(found, inputs)
         failure = self._failure(inputs, found)
         if failure:

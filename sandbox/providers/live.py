@@ -151,6 +151,8 @@ def same_quantity(one: Any, other: Any) -> bool:
 
 
 def _project(wanted: Any, live: Any, normal: Any, path: tuple[str, ...]) -> Any:
+    if wanted is None:  # "whatever the server chooses"
+        return None
     if isinstance(wanted, wire.Secret):
         return wire.Secret(_project(wanted.value, live, normal, path))
     if normal is not None and normal == live:
@@ -188,8 +190,6 @@ def _project_list(wanted: list[Any], live: list[Any], normal: list[Any] | None, 
 
 def _same(wanted: Any, live: Any, path: tuple[str, ...]) -> bool:
     if wanted == live and isinstance(wanted, bool) == isinstance(live, bool):
-        return True
-    if _is_empty(wanted) and _is_empty(live):
         return True
     if path and path[0] == "metadata":
         return False
@@ -240,7 +240,7 @@ def _text(encoded: str) -> str:
 def _foreign_fields(live: Object) -> Iterator[dict[str, Any]]:
     for entry in live["metadata"].get("managedFields") or []:
         manager = entry.get("manager", "")
-        if entry.get("subresource") == "status" or _OURS.fullmatch(manager) or _CONTROL_PLANE.fullmatch(manager):
+        if _OURS.fullmatch(manager) or _CONTROL_PLANE.fullmatch(manager):
             continue
         fields = {key: value for key, value in (entry.get("fieldsV1") or {}).items() if key != "f:status"}
         if fields:

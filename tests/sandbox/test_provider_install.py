@@ -53,6 +53,17 @@ def test_a_launcher_of_another_clone_is_pointed_at_this_one(home, tmp_path):
     assert str(PROJECT) in launcher.read_text()
 
 
+def test_a_launcher_whose_clone_is_gone_says_what_to_do(home, tmp_path):
+    install(home, tmp_path / "bin")
+    launcher = tmp_path / "bin" / "pulumi-language-python"
+    launcher.write_text(launcher.read_text().replace(sys.executable, "/gone/python"))
+
+    said = subprocess.run([launcher], capture_output=True, text=True, check=False)
+
+    assert said.returncode == 1
+    assert "run `make up`" in said.stderr
+
+
 def test_a_download_that_was_broken_off_does_not_hide_the_plugin(home, tmp_path):
     plugins = home / "plugins"
     plugins.mkdir(parents=True)

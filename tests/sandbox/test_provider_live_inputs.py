@@ -105,6 +105,21 @@ def test_the_autoscalers_own_scaling_is_not(stored):
     assert live.inputs_now(DEPLOYMENT, stored) == DEPLOYMENT
 
 
+@pytest.mark.parametrize("manager", ["kubelet", "kube-scheduler", "kube-apiserver", "rancher.io-provisioner"])
+def test_what_the_control_plane_writes_is_not(stored, manager):
+    stored["metadata"]["annotations"] = {"written": "by the cluster"}
+    stored["metadata"]["managedFields"] = [hand(manager, {"f:metadata": {"f:annotations": {".": {}, "f:written": {}}}})]
+
+    assert live.inputs_now(DEPLOYMENT, stored) == DEPLOYMENT
+
+
+def test_a_null_leaves_the_choice_to_the_server(stored):
+    inputs = copy.deepcopy(DEPLOYMENT)
+    inputs["spec"]["replicas"] = None
+
+    assert live.inputs_now(inputs, stored) == inputs
+
+
 def test_a_status_written_by_anybody_is_not(stored):
     stored["metadata"]["managedFields"] = [hand("some-operator", {"f:status": {"f:replicas": {}}}, subresource="status")]
 
@@ -136,6 +151,15 @@ def test_the_next_update_removes_what_somebody_added_by_hand(stored):
         {"op": "remove", "path": "/spec/template/spec/containers/1"},
         {"op": "remove", "path": "/metadata/labels/by"},
     ]
+
+
+def test_an_update_overwrites_what_somebody_changed_instead_of_removing_it(stored):
+    stored["metadata"]["labels"]["app"] = "server"
+    stored["metadata"]["managedFields"] = [hand("kubectl-edit", {"f:metadata": {"f:labels": {"f:app": {}}}})]
+    edited = copy.deepcopy(DEPLOYMENT)
+    edited["metadata"]["labels"]["app"] = "edited"
+
+    assert live.left_behind(edited, DEPLOYMENT, stored) == []
 
 
 def test_an_update_leaves_alone_what_the_control_plane_owns(stored):

@@ -49,9 +49,9 @@ def test_a_fixed_name_is_freed_first():
 
 
 def test_a_generated_name_lets_the_new_one_come_first():
-    annotations = {replacement.AUTONAMED: "true"}
+    named = item("ConfigMap", name="a-1", annotations={replacement.AUTONAMED: "true"})
 
-    assert not replacement.delete_first(item("ConfigMap", name="a-1"), item("ConfigMap", name="a-2", annotations=annotations))
+    assert not replacement.delete_first(named, named), "the name is the old one until the engine asks for another"
 
 
 def test_another_name_or_namespace_lets_the_new_one_come_first():
