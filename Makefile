@@ -39,7 +39,7 @@ check: install ## Format, lint, types; the contract and the settings reference a
 	@$(VENV)/bin/ruff format --check --quiet . || { echo 'not formatted: make format'; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
 	@$(RUN) -m mypy
-	@$(RUN) -m feature_runtime lock --check >/dev/null
+	@said=$$($(RUN) -m feature_runtime lock --check) || { echo "$$said"; exit 1; }
 	@$(RUN) -m feast_eks.settings_reference --check docs/settings.md
 
 format: install ## Format the Python files

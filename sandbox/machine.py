@@ -29,7 +29,6 @@ PACKAGES = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "mount": "mount",
-    "debootstrap": "debootstrap",
 }
 """Debian package of each command that the sandbox runs on the machine."""
 

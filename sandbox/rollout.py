@@ -21,6 +21,8 @@ SAMPLE_DATA = Path("feature_repo/data/employee_attrition.parquet")
 SAMPLE_DATA_DAYS = 5
 """Older sample data is written anew: the example's values count for seven days."""
 
+LEFTOVER_SECONDS = 120
+
 MARKUP = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;]*m")
 QUIET = frozenset({"same", "refresh", "read"})
 ROLLOUT_REMEDY = "correct what the lines say and run `make up` again; what is there already stays and is not done twice"
@@ -141,9 +143,7 @@ def roll_out(environment: Mapping[str, str], step: Step) -> None:
     """
     log = state.LOGS / "pulumi.log"
     _pulumi(["stack", "select", "--create", STACK], environment, log, "selecting the stack")
-    for lock in (state.PULUMI_BACKEND / ".pulumi" / "locks").rglob("*.json"):
-        # Whoever held it was killed: one command at a time works on the sandbox, and that is us.
-        lock.unlink()
+    _end_what_was_left(step)
     events = state.LOGS / "pulumi-events.json"
     events.unlink(missing_ok=True)
     watch = Watch()
@@ -170,6 +170,29 @@ def roll_out(environment: Mapping[str, str], step: Step) -> None:
     step.ends_with(watch.outcome)
 
 
+def _end_what_was_left(step: Step) -> None:
+    """Let an update that lost its `make up` come to its end, and drop the stack's lock if it was killed.
+
+    Raises SandboxError when somebody else's update goes on.
+    """
+    for lock in (state.PULUMI_BACKEND / ".pulumi" / "locks").rglob("*.json"):
+        pid = json.loads(lock.read_text())["pid"]
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while _is_pulumi(pid):
+            step.says(f"waiting for an earlier pulumi (process {pid}) to end")
+            if time.monotonic() > deadline:
+                raise SandboxError(f"another pulumi (process {pid}) is updating the stack", remedy="wait until it is done, or stop it")
+            time.sleep(0.5)
+        lock.unlink(missing_ok=True)
+
+
+def _is_pulumi(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "pulumi"
+    except OSError:
+        return False
+
+
 def _pulumi(arguments: list[str], environment: Mapping[str, str], log: Path, what: str) -> None:
     progress.run(["pulumi", *arguments, "--non-interactive"], log=log, what=what, environment=environment, directory=state.CLONE)
 
@@ -184,7 +207,8 @@ def _follow(
     """Run pulumi and hand over its events as they come; on Ctrl-C it is let finish what it is doing."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            ["pulumi", *arguments, "--non-interactive", "--color", "never"],
+            # Should we be killed, it is told to end as if by Ctrl-C: a killed engine would forget what it was doing.
+            ["setpriv", "--pdeathsig", "INT", "--", "pulumi", *arguments, "--non-interactive", "--color", "never"],
             cwd=state.CLONE,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,

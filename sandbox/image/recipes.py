@@ -8,7 +8,6 @@ version to bump by hand.
 """
 
 import hashlib
-import importlib.util
 import json
 import platform
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from feast_eks.runtime_image import source_tag
 from sandbox.image import layer, packages, wheels
 from sandbox.image.archive import ImageConfig
 from sandbox.image.command import CommandError, Runner
@@ -111,7 +111,7 @@ def image_recipes(runtime: Path, source: packages.PackageSource, runner: Runner)
     return [
         ImageRecipe(
             "feature-runtime",
-            _source_tag(runtime),
+            source_tag(runtime),
             ImageConfig(
                 entrypoint=["/usr/local/bin/feature-runtime"],
                 environment={**COMMON_ENVIRONMENT, "PATH": SYSTEM_PATH, "PYTHONUNBUFFERED": "1"},
@@ -165,17 +165,6 @@ def _install_scripts(root: Path) -> None:
 def _tidy_servers(root: Path) -> None:
     for pattern in ("var/lib/redis", "var/lib/postgresql", "var/cache"):
         packages.remove(root / pattern)
-
-
-def _source_tag(runtime: Path) -> str:
-    """The tag that the Pulumi program expects; its module is loaded by path because `infra` is no package."""
-    path = REPOSITORY / "infra/feast_eks/runtime_image.py"
-    spec = importlib.util.spec_from_file_location("feast_eks_runtime_image", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.source_tag(runtime))
 
 
 def _code(*modules: object) -> list[str]:

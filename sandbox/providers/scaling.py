@@ -6,6 +6,7 @@ leaves it out for the autoscaler. So the autoscaler is asked what it last decide
 
 from typing import Any
 
+from sandbox.providers import wire
 from sandbox.providers.api_server import ApiServer
 
 Object = dict[str, Any]
@@ -15,8 +16,6 @@ SCALED_KINDS = frozenset({"Deployment", "StatefulSet"})
 
 def decided_replicas(api: ApiServer, live: Object) -> int | None:
     """How many replicas the workload's autoscaler last decided on; None without one, or before its first decision."""
-    if live.get("kind") not in SCALED_KINDS:
-        return None
     metadata = live["metadata"]
     for autoscaler in api.items(f"/apis/autoscaling/v2/namespaces/{metadata['namespace']}/horizontalpodautoscalers"):
         target = autoscaler["spec"]["scaleTargetRef"]
@@ -27,15 +26,26 @@ def decided_replicas(api: ApiServer, live: Object) -> int | None:
 
 def with_drift(api: ApiServer, live: Object, inputs: Object) -> Object:
     """The inputs, with the live number of replicas where it is not the autoscaler's."""
-    replicas = live.get("spec", {}).get("replicas")
-    if "replicas" in inputs.get("spec", {}) or decided_replicas(api, live) in (None, replicas):
+    if live.get("kind") not in SCALED_KINDS or "replicas" in _spec(inputs):
         return inputs
-    return {**inputs, "spec": {**inputs["spec"], "replicas": replicas}}
+    replicas = live["spec"].get("replicas")
+    if decided_replicas(api, live) in (None, replicas):
+        return inputs
+    spec = inputs["spec"]
+    if isinstance(spec, wire.Secret):  # a secret in a pod makes all of it one
+        return {**inputs, "spec": wire.Secret({**spec.value, "replicas": replicas})}
+    return {**inputs, "spec": {**spec, "replicas": replicas}}
 
 
 def handed_back(api: ApiServer, live: Object, inputs: Object) -> Object:
     """The live object, scaled back to what its autoscaler decided where the program leaves that to it."""
+    if live.get("kind") not in SCALED_KINDS or "replicas" in _spec(inputs):
+        return live
     decided = decided_replicas(api, live)
-    if "replicas" in inputs.get("spec", {}) or decided in (None, live["spec"].get("replicas")):
+    if decided in (None, live["spec"].get("replicas")):
         return live
     return api.patch(live, [{"op": "replace", "path": "/spec/replicas", "value": decided}])
+
+
+def _spec(inputs: Object) -> Object:
+    return dict(wire.reveal(inputs.get("spec")) or {})

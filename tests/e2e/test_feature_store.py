@@ -208,18 +208,37 @@ def test_a_feature_repo_that_cannot_be_read_is_refused_in_a_sentence(cloud, clon
     assert "Feature store" not in up.stdout, "the rollout began"
 
 
+def test_an_image_that_does_not_exist_is_named_and_the_old_version_serves(cloud, clone, ask):
+    stack_file = clone / "stacks" / "Pulumi.local.yaml"
+    before = stack_file.read_text()
+    stack_file.write_text(before.replace("localhost/feast-eks/feature-runtime", "localhost/feast-eks/no-such-image"))
+    try:
+        up = make_up(cloud, clone)
+    finally:
+        stack_file.write_text(before)
+    assert up.returncode != 0
+    assert "no-such-image" in up.stdout
+    assert re.search("ErrImagePull|ImagePullBackOff", up.stdout), up.stdout
+    assert ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})["tenure"] is not None
+    mend(cloud, clone)
+
+
+def make_up_in_background(cloud, clone, output=subprocess.DEVNULL):
+    return subprocess.Popen(
+        ["make", "up"],
+        cwd=clone,
+        env=cloud.env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
 def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions):
     definitions("# interrupted\n")
     for seconds in (4, 15, 30):
-        process = subprocess.Popen(
-            ["make", "up"],
-            cwd=clone,
-            env=cloud.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = make_up_in_background(cloud, clone, subprocess.PIPE)
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
         said, _ = process.communicate(timeout=180)
@@ -229,15 +248,7 @@ def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions
 
 def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions):
     definitions("# killed\n")
-    process = subprocess.Popen(
-        ["make", "up"],
-        cwd=clone,
-        env=cloud.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = make_up_in_background(cloud, clone)
     time.sleep(12)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -246,15 +257,7 @@ def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions):
 
 def test_a_registry_that_is_killed_during_apply_does_not_block_the_next_up(cloud, clone, definitions, kubectl):
     definitions("# the registry goes away\n")
-    process = subprocess.Popen(
-        ["make", "up"],
-        cwd=clone,
-        env=cloud.env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = make_up_in_background(cloud, clone)
     known = set(kubectl("get", "jobs", "-o", "name").split())
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
@@ -269,9 +272,7 @@ def test_a_registry_that_is_killed_during_apply_does_not_block_the_next_up(cloud
 
 def test_the_servers_answer_through_a_rollout(cloud, clone, ask, definitions):
     definitions("# a rollout under load\n")
-    process = subprocess.Popen(
-        ["make", "up"], cwd=clone, env=cloud.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = make_up_in_background(cloud, clone)
     answered, failed = 0, []
     while process.poll() is None:
         try:

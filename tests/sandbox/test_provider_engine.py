@@ -290,6 +290,14 @@ def test_changed_data_gets_a_new_name_before_the_old_one_goes(untouched):
     assert {"name": "SETTINGS", "value": after} in environment
 
 
+def test_a_label_of_an_object_without_a_specification_changes_in_place(untouched):
+    labelled = FEATURES.replace('metadata={"name": "auth", **here}', 'metadata={"name": "auth", "labels": {"a": "b"}, **here}')
+    untouched.write(labelled)
+
+    assert "1 updated" in untouched.up()
+    assert untouched.live("secret", "auth")["metadata"]["labels"] == {"a": "b"}
+
+
 def test_a_field_that_does_not_exist_is_refused_in_the_preview(untouched):
     untouched.write(FEATURES.replace('"replicas": 1,', '"replicas": 1, "replikas": 2,'))
 
