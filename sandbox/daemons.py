@@ -215,6 +215,8 @@ def _processes_with_marker() -> Iterator[tuple[Process, str]]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         process = Process.of(int(entry.name))
+        if not shares_our_files(entry):
+            continue
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
@@ -222,6 +224,14 @@ def _processes_with_marker() -> Iterator[tuple[Process, str]]:
         value = next((v.removeprefix(needle) for v in variables if v.startswith(needle)), None)
         if process is not None and value is not None:
             yield process, value.decode()
+
+
+def shares_our_files(entry: Path) -> bool:
+    """Whether the process of a /proc entry sees the machine as we do: one in a container may belong to a sandbox of its own."""
+    try:
+        return (entry / "ns" / "mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
+    except OSError:
+        return False
 
 
 def _record(name: str, records: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sandbox import control_plane, network
-from sandbox.daemons import running
+from sandbox.daemons import running, shares_our_files
 from sandbox.progress import SandboxError, run
 from sandbox.state import CACHE, STATE
 
@@ -105,8 +105,7 @@ def require_no_other_kubelet() -> None:
     """Refuse beside another kubelet: every kubelet uses one directory of the machine, no matter what it is told."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            same_files = (entry / "ns" / "mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
-            if same_files and (entry / "comm").read_text().strip() in ("kubelet", "k3s-server"):
+            if shares_our_files(entry) and (entry / "comm").read_text().strip() in ("kubelet", "k3s-server"):
                 ours = running("kubelet")
                 if ours is None or ours.pid != int(entry.name):
                     raise SandboxError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from sandbox import addresses as at
 from sandbox import cgroups
 from sandbox.certificates import PKI
-from sandbox.daemons import Daemon, Process, answers, command_path, running, stop
+from sandbox.daemons import Daemon, Process, answers, command_path, running, shares_our_files, stop
 from sandbox.kubectl import Kubectl
 from sandbox.progress import SandboxError, bound_to_us
 from sandbox.state import LOGS, RUNTIME, STATE, mounts_below, read_record, write
@@ -182,7 +182,7 @@ def shims() -> list[Process]:
     ours = str(CONTAINERD_SOCKET).encode()
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        if entry.name.isdigit() and shares_our_files(entry):
             with contextlib.suppress(OSError):
                 arguments = (entry / "cmdline").read_bytes().split(b"\0")
                 if b"containerd-shim" in arguments[0] and ours in arguments:

@@ -24,6 +24,8 @@ SAMPLE_DATA_DAYS = 5
 LEFTOVER_SECONDS = 120
 
 MARKUP = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;]*m")
+COMPONENTS = ("pulumi:pulumi:", "feast-eks:")
+"""Types that only hold others: to wait for one says nothing."""
 QUIET = frozenset({"same", "refresh", "read"})
 ROLLOUT_REMEDY = "correct what the lines say and run `make up` again; what is there already stays and is not done twice"
 
@@ -91,7 +93,7 @@ class Watch:
     def take(self, event: dict[str, Any]) -> str:
         """Fold one engine event in, and say what is being worked on now."""
         if metadata := (event.get("resourcePreEvent") or {}).get("metadata"):
-            if metadata["op"] not in QUIET:
+            if metadata["op"] not in QUIET and not _type(metadata["urn"]).startswith(COMPONENTS):
                 self.pending[metadata["urn"]] = _shown(metadata["urn"])
         elif metadata := (event.get("resOutputsEvent") or {}).get("metadata"):
             self.pending.pop(metadata["urn"], None)
@@ -132,8 +134,11 @@ class Watch:
 
 def _shown(urn: str) -> str:
     """`Job feature-definitions-apply` for a URN."""
-    *_, types, name = urn.split("::")
-    return f"{types.rpartition('$')[2].rpartition(':')[2]} {name}"
+    return f"{_type(urn).rpartition(':')[2]} {urn.rpartition('::')[2]}"
+
+
+def _type(urn: str) -> str:
+    return urn.split("::")[-2].rpartition("$")[2]
 
 
 def roll_out(environment: Mapping[str, str], step: Step) -> None:

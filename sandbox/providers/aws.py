@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
@@ -150,7 +151,7 @@ class Aws(plugin.Provider):
     def _ask(self, operation: Callable[[], Any]) -> Any:
         try:
             return operation()
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             raise aws_cloud.explain(error) from None
 
     def _state(self, kind: Kind, resource_id: str, marked: Inputs, *, written: Inputs | None = None) -> Any:

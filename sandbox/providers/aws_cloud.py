@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.parsers import ResponseParserError
 
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
@@ -173,7 +174,8 @@ def explain(error: Exception) -> ProviderError:
     if isinstance(error, EndpointConnectionError):
         address = error.kwargs.get("endpoint_url", "")
         return ProviderError(f"the sandbox's S3, IAM and STS at {address} do not answer; `make up` starts them")
-    assert isinstance(error, BotoCoreError)
+    if isinstance(error, ResponseParserError):
+        return ProviderError("what answers at the endpoint of the sandbox's S3, IAM and STS is not AWS-like; `make up` starts them")
     return ProviderError(str(error))
 
 

@@ -106,6 +106,20 @@ def test_a_daemon_that_a_killed_run_did_not_record_is_found_and_replaced(daemon)
     assert not orphan.alive, "two of one kind would fight for its port"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a mount namespace")
+def test_a_daemon_of_a_sandbox_inside_a_container_is_not_ours(daemon):
+    environment = {**os.environ, daemons.MARKER: daemon().name}
+    inside = subprocess.Popen(["unshare", "--mount", "sleep", "300"], env=environment, start_new_session=True)
+    try:
+        time.sleep(0.5)
+        assert daemon().process() is None
+        daemon().stop()
+        assert inside.poll() is None
+    finally:
+        inside.kill()
+        inside.wait()
+
+
 def test_all_of_a_kind_are_stopped(daemon):
     daemon().ensure()
     first = daemon().process()

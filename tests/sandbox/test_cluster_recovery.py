@@ -54,10 +54,10 @@ def wait_for(condition, seconds=60):
         time.sleep(0.3)
 
 
-def test_with_nothing_to_do_it_is_done_in_seconds(cloud):
-    began = time.monotonic()
+def test_with_nothing_to_do_it_starts_nothing(cloud):
+    before = {name: daemons.running(name) for name in the_cloud.DAEMONS}
     assert bring_up().returncode == 0
-    assert time.monotonic() - began < 10
+    assert {name: daemons.running(name) for name in the_cloud.DAEMONS} == before
 
 
 @pytest.mark.parametrize("name", ["etcd", "kube-controller-manager", "containerd", "kubelet", "coredns", "s3"])
@@ -74,6 +74,7 @@ def test_a_lost_network_is_made_again_and_pods_are_reached_over_it(cloud, pod):
     assert reached(pod())
     before = node.shims()
     assert before
+    daemons.running("containerd").end(0)  # nobody is left who would end them
     network.remove()
     assert bring_up().returncode == 0
     assert network.exists()

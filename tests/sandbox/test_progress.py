@@ -11,6 +11,7 @@ import time
 import pytest
 
 from sandbox import progress, state
+from sandbox.daemons import Process
 from sandbox.progress import Progress, SandboxError
 
 
@@ -94,15 +95,7 @@ def test_a_command_ends_with_us_even_when_we_are_killed(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     child = int((tmp_path / "pid").read_text())
-    wait_for(lambda: not _runs(child))
-
-
-def _runs(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    wait_for(lambda: Process.of(child) is None)
 
 
 def wait_for(condition, seconds=10):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import state
+from sandbox.daemons import Process
 from sandbox.progress import SandboxError
 from sandbox.tools import TOOLS, Tool, Toolbox
 from sandbox.tools import go as go_module
@@ -159,7 +160,7 @@ def test_a_build_that_is_killed_leaves_no_half_tool(workshop):
     process.send_signal(signal.SIGKILL)
     process.wait()
     compiler = int((workshop.module / "pid").read_text())
-    wait_for(lambda: not Path(f"/proc/{compiler}").exists())
+    wait_for(lambda: Process.of(compiler) is None)
     assert not list((directory / "cache").glob("tool-*")), "what is not complete is not under its name"
 
     workshop.go_that(GOOD)
