@@ -5,6 +5,7 @@ Nothing here shows a Python traceback: whatever can be expected to fail is a San
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -203,6 +204,16 @@ def run(
     if status != 0:
         lines = explaining_lines(log, offset)
         raise SandboxError(f"{what} failed (exit status {status})", remedy=remedy, lines=lines, log=log)
+
+
+def end_as_by_ctrl_c(process: subprocess.Popen[bytes], *, seconds: float) -> None:
+    """Let a process that leads its own session finish as after Ctrl-C; end all of it when that takes longer than `seconds`."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_until(

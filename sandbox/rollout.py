@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -226,12 +225,7 @@ def _follow(
             take(event)
         return process.wait()
     except BaseException:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        progress.end_as_by_ctrl_c(process, seconds=60)
         raise
 
 

@@ -1,11 +1,10 @@
 """`make test`: every test, on a sandbox that is there for the run and gone after it, however the run ends."""
 
 import os
-import signal
 import subprocess
 import sys
 
-from sandbox import state
+from sandbox import progress, state
 
 
 def run_tests() -> int:
@@ -19,10 +18,5 @@ def run_tests() -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=120)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        progress.end_as_by_ctrl_c(process, seconds=120)
         raise
