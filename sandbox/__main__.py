@@ -81,9 +81,12 @@ def _down() -> int:
 def _test() -> int:
     machine.require_possible()
     if state.owner():
-        sys.stdout.write("A sandbox is up: it is taken down first, the tests bring up their own.\n")
+        Progress(0).say("A sandbox is up: it is taken down first, the tests bring up their own.")
         _down()
     try:
+        if missing := machine.missing_packages(machine.TEST_PACKAGES):
+            Progress(0).say(f"Installing what the tests need: {', '.join(missing)}")
+            machine.install(missing, state.LOGS / "packages.log")
         return testing.run_tests()
     finally:
         _down()

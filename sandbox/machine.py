@@ -32,6 +32,9 @@ PACKAGES = {
 }
 """Debian package of each command that the sandbox runs on the machine."""
 
+TEST_PACKAGES = {"pg_ctlcluster": "postgresql", "redis-server": "redis-server"}
+"""The same for the stores that the runtime's tests start for themselves."""
+
 ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
