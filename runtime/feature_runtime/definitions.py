@@ -240,6 +240,12 @@ def _check_views(definitions: Definitions, places: dict[int, str]) -> None:
                 f"{places.get(id(view), view.name)}: the feature view {view.name!r} declares no schema. "
                 "List its fields: what models receive is decided here, not by whatever the file contains."
             )
+        names = [column.name for column in [*view.entity_columns, *view.features]]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise Refusal(
+                f"{places.get(id(view), view.name)}: the feature view {view.name!r} has two fields named "
+                f"{', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last."
+            )
         columns = {column.name for column in view.entity_columns}
         keys = {entity.join_key for entity in definitions.entities if entity.name in view.entities}
         if missing := sorted(keys - columns):

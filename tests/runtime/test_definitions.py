@@ -84,6 +84,14 @@ def test_a_service_that_asks_for_a_field_its_view_lacks_is_named(repo):
     assert "tenur" in text
 
 
+def test_two_fields_of_one_name_are_named(repo):
+    path = repo / "feature_views.py"
+    path.write_text(path.read_text().replace('Field(name="tenure"', 'Field(name="tenure", dtype=Int64),\n        Field(name="tenure"', 1))
+    text = refusal(repo)
+    assert text.startswith("feature_views.py:")
+    assert "two fields named tenure" in text
+
+
 def test_two_views_of_one_name_are_named_with_both_places(repo):
     append(
         repo,

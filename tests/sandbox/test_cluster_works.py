@@ -74,6 +74,15 @@ def inside(kubectl, *command):
     return kubectl.run("-n", NAMESPACE, "exec", "redis", "--", *command).strip()
 
 
+def answers(host):
+    try:
+        with socket.create_connection((host, 6379), timeout=5) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(7) == b"+PONG\r\n"
+    except OSError:
+        return False
+
+
 def test_the_node_is_ready_and_knows_its_zone(kubectl, cloud):
     labels = kubectl.get("node", at.NODE)["metadata"]["labels"]
     assert node.is_ready(kubectl)
@@ -88,7 +97,8 @@ def test_a_pod_resolves_services_by_every_name(kubectl, redis):
 
 
 def test_a_pod_reaches_a_service(kubectl, redis):
-    assert inside(kubectl, "redis-cli", "-h", f"redis.{NAMESPACE}", "ping") == "PONG"
+    # A pod is ready a moment before kube-proxy has written the rules of its Service.
+    wait_for(lambda: inside(kubectl, "bash", "-c", f"redis-cli -h redis.{NAMESPACE} ping 2>&1 || true") == "PONG")
 
 
 def test_a_pod_reaches_s3_on_the_machine(kubectl, redis):
@@ -98,10 +108,7 @@ def test_a_pod_reaches_s3_on_the_machine(kubectl, redis):
 def test_the_machine_reaches_services_and_pods(kubectl, redis):
     service = kubectl.get("-n", NAMESPACE, "service", "redis")["spec"]["clusterIP"]
     address = kubectl.get("-n", NAMESPACE, "pod", "redis")["status"]["podIP"]
-    for host in (service, address):
-        with socket.create_connection((host, 6379), timeout=5) as connection:
-            connection.sendall(b"PING\r\n")
-            assert connection.recv(7) == b"+PONG\r\n"
+    wait_for(lambda: all(answers(host) for host in (service, address)))
 
 
 def test_a_restricted_namespace_refuses_a_privileged_pod(kubectl, namespace):
