@@ -74,7 +74,7 @@ def inside(kubectl, *command):
     return kubectl.run("-n", NAMESPACE, "exec", "redis", "--", *command).strip()
 
 
-def answers(host):
+def redis_answers(host):
     try:
         with socket.create_connection((host, 6379), timeout=5) as connection:
             connection.sendall(b"PING\r\n")
@@ -108,7 +108,7 @@ def test_a_pod_reaches_s3_on_the_machine(kubectl, redis):
 def test_the_machine_reaches_services_and_pods(kubectl, redis):
     service = kubectl.get("-n", NAMESPACE, "service", "redis")["spec"]["clusterIP"]
     address = kubectl.get("-n", NAMESPACE, "pod", "redis")["status"]["podIP"]
-    wait_for(lambda: all(answers(host) for host in (service, address)))
+    wait_for(lambda: all(redis_answers(host) for host in (service, address)))
 
 
 def test_a_restricted_namespace_refuses_a_privileged_pod(kubectl, namespace):
