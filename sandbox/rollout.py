@@ -39,8 +39,7 @@ def prepare_feature_repo(step: Step) -> None:
         done.append("sample data written")
     if not _contract_is_fresh():
         step.says("writing contract.lock.json from the changed definitions")
-        result = _runtime("lock")
-        state.write(state.LOGS / "lock.json", result.stdout)
+        _runtime("lock")
         done.append("contract.lock.json written anew: read its diff and commit it with the change")
     step.ends_with(", ".join(done) or "unchanged")
 
@@ -53,7 +52,7 @@ def _contract_is_fresh() -> bool:
     return True
 
 
-def _runtime(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _runtime(*arguments: str) -> None:
     result = subprocess.run(
         [str(state.CLONE / ".venv/bin/python"), "-m", "feature_runtime", *arguments],
         cwd=state.CLONE,
@@ -69,7 +68,6 @@ def _runtime(*arguments: str) -> subprocess.CompletedProcess[str]:
             lines=[] if _error_of(result.stdout) else result.stderr.splitlines()[-progress.EXPLAINING_LINES :],
             remedy="correct the feature repo and run `make up` again",
         )
-    return result
 
 
 def _error_of(stdout: str) -> str:

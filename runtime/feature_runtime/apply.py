@@ -85,14 +85,7 @@ def _checked(repo: Path) -> tuple[contract.Contract, Definitions]:
     """The contract and the definitions that it was written from."""
     definitions = load_definitions(repo)
     lock = contract.read_unchecked(repo)
-    found = contract.describe(
-        project=definitions.project,
-        definitions=contract.definitions_sha256(repo),
-        entities=definitions.entities,
-        sources=definitions.sources,
-        views=definitions.views,
-        services=definitions.services,
-    )
+    found = contract.of_definitions(repo, definitions)
     if changes := contract.differences(lock, found):
         raise Refusal(f"{contract.LOCK_FILE} is stale: {'; '.join(changes)}. {contract.REMEDY}", differences=changes)
     return lock, definitions

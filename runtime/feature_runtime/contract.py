@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from feast import Entity, FeatureService, FeatureView
     from feast.data_source import DataSource
 
+    from feature_runtime.definitions import Definitions
+
 LOCK_FILE = "contract.lock.json"
 FORMAT_VERSION = 1
 REMEDY = "Run `make lock`, read its diff (it is what models will receive) and commit it with the change."
@@ -45,6 +47,18 @@ def definitions_sha256(feature_repo: Path) -> str:
         digest.update(f"{relative.as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def of_definitions(repo: Path, definitions: "Definitions") -> Contract:
+    """The contract that the feature repo's definitions make, as `lock` writes it and `apply` compares it."""
+    return describe(
+        project=definitions.project,
+        definitions=definitions_sha256(repo),
+        entities=definitions.entities,
+        sources=definitions.sources,
+        views=definitions.views,
+        services=definitions.services,
+    )
 
 
 def describe(

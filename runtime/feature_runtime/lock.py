@@ -20,14 +20,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the lock file; the result says what changed."""
     repo = feature_repo_directory()
     definitions = load_definitions(repo)
-    new = contract.describe(
-        project=definitions.project,
-        definitions=contract.definitions_sha256(repo),
-        entities=definitions.entities,
-        sources=definitions.sources,
-        views=definitions.views,
-        services=definitions.services,
-    )
+    new = contract.of_definitions(repo, definitions)
     path = repo / contract.LOCK_FILE
     text = contract.render(new)
     fresh = path.is_file() and path.read_text() == text
