@@ -1,0 +1,53 @@
+"""Which alerts an environment has: those whose series exist in its modes, with thresholds from its schedule.
+
+Pure. An alert on series that nobody exports would never fire, or always.
+"""
+
+from feast_eks.addresses import ONLINE_STORE_NAME, REGISTRY_NAME
+from feast_eks.monitoring.alert import Alert, group
+from feast_eks.monitoring.feature_alerts import materialization_alerts, pod_alerts, server_alerts
+from feast_eks.monitoring.online_store_alerts import online_store_alerts, sentinel_alerts
+from feast_eks.monitoring.registry_alerts import registry_alerts, replication_alerts
+from feast_eks.settings import MaterializationSettings, Settings, longest_gap
+from feast_eks.workload import Object
+
+
+def alerts(settings: Settings) -> dict[str, list[Alert]]:
+    """Group name to its alerts."""
+    namespace = settings.namespace
+    online_store, registry = settings.online_store, settings.registry
+    renewed = renewed_within_seconds(settings.materialization)
+    groups = {
+        "feast-server": server_alerts(namespace, renewed_within_seconds=renewed),
+        "feast-materialization": materialization_alerts(namespace, renewed_within_seconds=renewed),
+    }
+    if online_store.mode != "external":
+        groups["feast-online-store"] = online_store_alerts(namespace, renewed_within_seconds=renewed)
+    if online_store.mode == "sentinel":
+        groups["feast-sentinel"] = sentinel_alerts(namespace, replicas=online_store.replicas)
+    if registry.mode != "external":
+        groups["feast-registry"] = registry_alerts(namespace, replicated=registry.mode == "replication")
+    if registry.mode == "replication":
+        groups["feast-registry-replication"] = replication_alerts(namespace, read_replicas=registry.read_replicas)
+    stores = {
+        f"{ONLINE_STORE_NAME}-master": ("redis-data", online_store.mode == "standalone"),
+        f"{ONLINE_STORE_NAME}-node": ("redis-data", online_store.mode == "sentinel"),
+        REGISTRY_NAME: ("data", registry.mode == "standalone"),
+        f"{REGISTRY_NAME}-primary": ("data", registry.mode == "replication"),
+        f"{REGISTRY_NAME}-read": ("data", registry.mode == "replication"),
+    }
+    running = {name: volume for name, (volume, exists) in stores.items() if exists}
+    groups["feast-pods"] = pod_alerts(
+        namespace, volumes=[f"{volume}-{name}" for name, volume in running.items()], stateful_sets=list(running)
+    )
+    return groups
+
+
+def renewed_within_seconds(settings: MaterializationSettings) -> int:
+    """The longest time between the ends of two runs that both went well: the schedule's longest gap, and one deadline."""
+    return int(longest_gap(settings.schedule).total_seconds()) + settings.deadline_minutes * 60
+
+
+def rule_groups(settings: Settings) -> list[Object]:
+    """The groups of the PrometheusRule."""
+    return [group(name, members, settings.monitoring.runbook_url) for name, members in alerts(settings).items()]

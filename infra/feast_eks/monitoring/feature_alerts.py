@@ -1,0 +1,215 @@
+"""When to call somebody about features: the server that answers with them, the job that renews them, and their pods.
+
+Pure. The names of Deployment, CronJob and volumes are the ones that the program gives.
+"""
+
+from feast_eks.addresses import FEATURE_SERVER_NAME
+from feast_eks.monitoring.alert import Alert, series
+from feast_eks.monitoring.scraping import FEATURE_SERVER_JOB
+
+MATERIALIZATION_NAME = "materialize"
+"""The CronJob; a test holds it against the one that the program registers."""
+
+REQUEST = {"endpoint": "/get-online-features"}
+LATENCY_SECONDS = 0.1
+ERROR_RATIO = 0.05
+
+
+def server_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]:
+    """Alerts of the feature server. `renewed_within_seconds`: the longest time between two ends of materialization."""
+
+    def server(metric: str, **labels: str) -> str:
+        return series(metric, namespace=namespace, job=FEATURE_SERVER_JOB, **labels)
+
+    def autoscaler(metric: str, **labels: str) -> str:
+        return series(metric, namespace=namespace, horizontalpodautoscaler=FEATURE_SERVER_NAME, **labels)
+
+    unavailable = series("kube_deployment_status_replicas_unavailable", namespace=namespace, deployment=FEATURE_SERVER_NAME)
+    errors = f"sum(rate({server('feast_feature_server_request_total', status='error', **REQUEST)}[5m]))"
+    requests = f"sum(rate({server('feast_feature_server_request_total', **REQUEST)}[5m]))"
+    buckets = f"sum by (le) (rate({server('feast_feature_server_request_latency_seconds_bucket', **REQUEST)}[5m]))"
+    freshness = server("feast_feature_freshness_seconds")
+    return [
+        Alert(
+            name="FeastServerUnseen",
+            severity="critical",
+            minutes=5,
+            expr=f"absent({server('up')} == 1)",
+            summary="Prometheus reads metrics of no feature server.",
+            description="None is running, or none is reachable. No other alert about requests can fire while this holds.",
+        ),
+        Alert(
+            name="FeastServerErrors",
+            severity="critical",
+            minutes=5,
+            expr=f"{errors} / {requests} > {ERROR_RATIO:.2f}",
+            summary="{{ $value | humanizePercentage }} of requests for features fail.",
+            description="Callers get HTTP 500: the online store does not answer, or they ask for what does not exist.",
+        ),
+        Alert(
+            name="FeastServerSlow",
+            severity="warning",
+            minutes=10,
+            expr=f"histogram_quantile(0.99, {buckets}) > {LATENCY_SECONDS}",
+            summary="One request for features in a hundred takes longer than {{ $value | humanizeDuration }}.",
+            description="Applications that wait for features get slow, or give up.",
+        ),
+        Alert(
+            name="FeastServerReplicasUnavailable",
+            severity="warning",
+            minutes=15,
+            expr=f"{unavailable} > 0",
+            summary="{{ $value }} replicas of the feature server are not available.",
+            description="The others carry their load. A rollout that is stuck looks the same.",
+        ),
+        Alert(
+            name="FeastServerAtItsLimit",
+            severity="warning",
+            minutes=30,
+            expr=(
+                f"{autoscaler('kube_horizontalpodautoscaler_status_current_replicas')} "
+                f">= {autoscaler('kube_horizontalpodautoscaler_spec_max_replicas')}"
+            ),
+            summary="The feature server runs with {{ $value }} replicas, the most it may have.",
+            description="More requests make it slower, not larger.",
+        ),
+        Alert(
+            name="FeastServerDoesNotScale",
+            severity="warning",
+            minutes=15,
+            expr=autoscaler("kube_horizontalpodautoscaler_status_condition", condition="ScalingActive", status="false") + " == 1",
+            summary="The autoscaler of the feature server does not know the rate of requests.",
+            description="The number of replicas stays as it is, whatever the load.",
+        ),
+        Alert(
+            name="FeastFeaturesStale",
+            severity="critical",
+            minutes=10,
+            expr=f"max by (feature_view) ({freshness}) > {renewed_within_seconds}",
+            summary="The feature view {{ $labels.feature_view }} was last materialized {{ $value | humanizeDuration }} ago.",
+            description="Models receive old values. This measures the run, not the data: a run that found no new rows counts as fresh.",
+        ),
+        Alert(
+            name="FeastFreshnessUnknown",
+            severity="warning",
+            minutes=30,
+            expr=f"absent({freshness})",
+            summary="No feature server says how fresh its views are.",
+            description=(
+                "No view was ever materialized, or the servers cannot read the registry. FeastFeaturesStale cannot fire while this holds."
+            ),
+        ),
+    ]
+
+
+def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]:
+    """Alerts of the CronJob that renews the features. `renewed_within_seconds`: the longest gap of its schedule, and its deadline."""
+
+    def cronjob(metric: str) -> str:
+        return series(metric, namespace=namespace, cronjob=MATERIALIZATION_NAME)
+
+    last_success = cronjob("kube_cronjob_status_last_successful_time")
+    failed = series("kube_job_failed", namespace=namespace, condition="true")
+    owned = series("kube_job_owner", namespace=namespace, owner_kind="CronJob", owner_name=MATERIALIZATION_NAME)
+    return [
+        Alert(
+            name="FeastMaterializationFailed",
+            severity="critical",
+            minutes=0,
+            # A failed Job is kept for a week; it counts only until a later run has succeeded.
+            expr=(
+                f"({series('kube_job_status_start_time', namespace=namespace)} "
+                f"and on (namespace, job_name) ({failed} == 1) "
+                f"and on (namespace, job_name) {owned}) "
+                f"> scalar(max({last_success}) or vector(0))"
+            ),
+            summary="The materialization {{ $labels.job_name }} failed, and none has succeeded since.",
+            description="Values in the online store are as old as the last successful run.",
+        ),
+        Alert(
+            name="FeastMaterializationStale",
+            severity="critical",
+            minutes=5,
+            expr=f"time() - {last_success} > {renewed_within_seconds}",
+            summary="The last successful materialization was {{ $value | humanizeDuration }} ago.",
+            description="Models receive old values; in the end keys expire, and models receive nulls.",
+        ),
+        Alert(
+            name="FeastMaterializationNeverSucceeded",
+            severity="critical",
+            minutes=5,
+            expr=f"(time() - {cronjob('kube_cronjob_created')} > {renewed_within_seconds}) unless on (namespace, cronjob) {last_success}",
+            summary="No scheduled materialization has ever succeeded.",
+            description="The online store holds what the first load brought, and nothing newer.",
+        ),
+        Alert(
+            name="FeastMaterializationSuspended",
+            severity="warning",
+            minutes=60,
+            expr=f"{cronjob('kube_cronjob_spec_suspend')} == 1",
+            summary="Materialization is suspended.",
+            description="Somebody stopped it by hand. Values get older until it is resumed.",
+        ),
+        Alert(
+            name="FeastMaterializationUnseen",
+            severity="critical",
+            minutes=15,
+            expr=f"absent({cronjob('kube_cronjob_info')})",
+            summary="Prometheus knows nothing of the materialization CronJob.",
+            description="It is gone, or kube-state-metrics is. No alert about stale or failed materialization can fire while this holds.",
+        ),
+    ]
+
+
+def pod_alerts(namespace: str, *, volumes: list[str], stateful_sets: list[str]) -> list[Alert]:
+    """Alerts of all pods of the namespace. `volumes`: how the claims of the stores' volumes begin; `stateful_sets`: their names."""
+    reasons = "~CrashLoopBackOff|CreateContainerConfigError|ErrImagePull|ImagePullBackOff|InvalidImageName"
+    waiting = series("kube_pod_container_status_waiting_reason", namespace=namespace, reason=reasons)
+    restarts = series("kube_pod_container_status_restarts_total", namespace=namespace)
+    alerts = [
+        Alert(
+            name="FeastPodDoesNotStart",
+            severity="critical",
+            minutes=10,
+            expr=f"max by (pod, container, reason) ({waiting}) > 0",
+            summary="The container {{ $labels.container }} of pod {{ $labels.pod }} does not start: {{ $labels.reason }}.",
+            description="What the pod should do is not done.",
+        ),
+        Alert(
+            name="FeastPodOutOfMemory",
+            severity="critical",
+            minutes=0,
+            expr=(
+                f"{series('kube_pod_container_status_last_terminated_reason', namespace=namespace, reason='OOMKilled')} == 1 "
+                f"and on (namespace, pod, container) increase({restarts}[15m]) > 0"
+            ),
+            summary="The container {{ $labels.container }} of pod {{ $labels.pod }} was ended because it used more memory than its limit.",
+            description="It starts again, and will probably end again: its memory_mib is too small for what it does.",
+        ),
+    ]
+    if stateful_sets:
+        labels = {"namespace": namespace, "statefulset": f"~{'|'.join(stateful_sets)}"}
+        alerts.append(
+            Alert(
+                name="FeastStoreDegraded",
+                severity="warning",
+                minutes=10,
+                expr=f"{series('kube_statefulset_status_replicas_ready', **labels)} < {series('kube_statefulset_replicas', **labels)}",
+                summary="{{ $labels.statefulset }} has {{ $value }} pods ready, fewer than it should.",
+                description="A store has lost a node, or its only one.",
+            )
+        )
+    if volumes:
+        labels = {"namespace": namespace, "persistentvolumeclaim": f"~({'|'.join(volumes)})-.+"}
+        available, capacity = (series(f"kubelet_volume_stats_{what}_bytes", **labels) for what in ("available", "capacity"))
+        alerts.append(
+            Alert(
+                name="FeastVolumeFilling",
+                severity="warning",
+                minutes=10,
+                expr=f"{available} / {capacity} < 0.15",
+                summary="The volume {{ $labels.persistentvolumeclaim }} has {{ $value | humanizePercentage }} of its space left.",
+                description="A store whose volume is full stops writing.",
+            )
+        )
+    return alerts
