@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(shell sha256sum requirements.txt | cut -c1-12)
-RUN := PYTHONPATH=.:infra:runtime $(VENV)/bin/python
+RUN := PYTHONPATH=.:infra:runtime:policies $(VENV)/bin/python
 
-.PHONY: help up down env status install sample-data lock docs test check format lock-requirements
+.PHONY: help up down env status install sample-data lock docs test check bench format lock-requirements
 .DEFAULT_GOAL := help
 
 help: ## Show the verbs
@@ -29,18 +29,27 @@ lock: install ## Write feature_repo/contract.lock.json from the feature definiti
 sample-data: install ## Write the example's data, feature_repo/data/employee_attrition.parquet
 	@$(RUN) -m feature_runtime sample-data feature_repo/data/employee_attrition.parquet
 
-docs: install ## Write docs/settings.md from the settings
-	@$(RUN) -m feast_eks.settings_reference docs/settings.md
+docs: install ## Write what is generated: docs/settings.md, costs.md and policies.md, stacks/schema.json
+	@$(RUN) -m feast_eks.generated
+	@$(RUN) -m feast_eks_policies.reference docs/policies.md
 
 test: install ## All tests, on a sandbox of their own (as root)
 	@$(RUN) -m sandbox test
 
-check: install ## Format, lint, types; the contract and the settings reference are fresh
+check: install ## Format, lint, types, workflows; what is generated is fresh; the policies' configurations are right
 	@$(VENV)/bin/ruff format --check --quiet . || { echo 'not formatted: make format'; exit 1; }
 	@$(VENV)/bin/ruff check --quiet .
 	@$(RUN) -m mypy
 	@said=$$($(RUN) -m feature_runtime lock --check) || { echo "$$said"; exit 1; }
-	@$(RUN) -m feast_eks.settings_reference --check docs/settings.md
+	@$(RUN) -m feast_eks.generated --check
+	@$(RUN) -m feast_eks_policies.reference docs/policies.md --check
+	@$(RUN) -m feast_eks_policies.check_config policies/config/*.json
+	@$(RUN) -m delivery.lint
+
+bench: install ## Measure what a preview costs, side by side with smaller programs (as root, on the sandbox)
+	@$(RUN) -m sandbox cloud
+	@$(RUN) -m feature_runtime sample-data feature_repo/data/employee_attrition.parquet
+	@$(RUN) -m bench.preview
 
 format: install ## Format the Python files
 	@$(VENV)/bin/ruff format --quiet .

@@ -4,17 +4,25 @@ from pathlib import Path
 
 import pulumi
 
-from feast_eks.cluster import Cluster
-from feast_eks.feature_store import FeatureStore, plan_feature_store
-from feast_eks.settings import refusals_without_traceback
+from feast_eks.aws_account import AwsAccount, AwsAccountArgs
+from feast_eks.cluster import Cluster, ClusterArgs
+from feast_eks.feature_store import FeatureStore, FeatureStoreArgs
+from feast_eks.plan import plan_feature_store
+from feast_eks.settings import offline_store_credentials, refusals_without_traceback
 
 PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
 
 with refusals_without_traceback():
     plan = plan_feature_store(PROJECT_DIRECTORY)
 
-cluster = Cluster("cluster", plan.settings.cluster)
-store = FeatureStore("feature-store", plan, pulumi.ResourceOptions(providers=[cluster.provider]))
+settings = plan.settings
+account = AwsAccount("aws", AwsAccountArgs(settings=settings, credentials=offline_store_credentials()))
+cluster = Cluster("cluster", ClusterArgs(settings=settings.cluster, region=settings.aws.region, aws=account.provider))
+store = FeatureStore(
+    "feature-store",
+    FeatureStoreArgs(plan=plan, cluster=cluster.eks),
+    pulumi.ResourceOptions(providers=[account.provider, cluster.provider]),
+)
 
 for name, value in store.outputs.items():
     pulumi.export(name, value)

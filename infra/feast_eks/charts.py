@@ -5,8 +5,10 @@ Pure. Values carry names of Secrets, never secrets, so that previews show every 
 
 from typing import Any
 
-from feast_eks.settings import ChartSettings, ImageSettings
+from feast_eks.settings import ChartSettings, ImageSettings, OnlineStoreSettings, RegistrySettings
 from feast_eks.workload import USER_ID, Object, Resources
+
+EXPORTER_RESOURCES = Resources(cpu_millicores=20, memory_mib=64)
 
 
 def chart_source(settings: ChartSettings) -> dict[str, Any]:
@@ -26,10 +28,18 @@ def global_values() -> Object:
     return {"security": {"allowInsecureImages": True}}
 
 
-def node_values(*, resources: Resources, storage_gib: int, storage_class: str | None) -> Object:
+def node_values(settings: RegistrySettings | OnlineStoreSettings) -> Object:
     """What a stateful node asks for: resources and a volume."""
+    resources = Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib)
     return {
         "resources": resources.to_kubernetes(),
         "podSecurityContext": {"enabled": True, "fsGroup": USER_ID, "fsGroupChangePolicy": "OnRootMismatch"},
-        "persistence": {"enabled": True, "size": f"{storage_gib}Gi", "storageClass": storage_class or ""},
+        "persistence": {"enabled": True, "size": f"{settings.storage_gib}Gi", "storageClass": settings.storage_class or ""},
     }
+
+
+def exporter_values(image: ImageSettings, *, monitored: bool) -> Object:
+    """The `metrics` value of a chart: an exporter beside every node. What asks it is ours, so that both charts are asked alike."""
+    if not monitored:
+        return {"enabled": False}
+    return {"enabled": True, "image": image_values(image), "resources": EXPORTER_RESOURCES.to_kubernetes()}

@@ -1,9 +1,35 @@
 """Which Kubernetes the feature store runs on, as the one provider that everything else inherits."""
 
+from dataclasses import dataclass
+
 import pulumi
+import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
+from feast_eks.kubeconfig import eks_kubeconfig
 from feast_eks.settings import ClusterSettings
+from feast_eks.wires import computed
+
+UPDATED_IN_PLACE = {"enable_config_map_mutable": True, "enable_secret_mutable": True}
+"""By default Pulumi replaces them, which the protection of a store refuses: a size of Redis stands in its ConfigMap."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EksCluster:
+    """What roles must know of the cluster that pods run in: its name, its ARN, and who signs its service account tokens."""
+
+    name: str
+    arn: pulumi.Output[str]
+    issuer: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterArgs:
+    """`aws` is where a cluster of that name is looked for."""
+
+    settings: ClusterSettings
+    region: str
+    aws: aws.Provider
 
 
 class Cluster(pulumi.ComponentResource):
@@ -11,14 +37,37 @@ class Cluster(pulumi.ComponentResource):
 
     provider: kubernetes.Provider
     """Pass it on with `ResourceOptions(providers=[…])`; nothing else makes one."""
+    eks: EksCluster | None
+    """None where the cluster is named by a kube context."""
 
-    def __init__(self, name: str, settings: ClusterSettings, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: ClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:Cluster", name, {}, opts)
-        self.provider = kubernetes.Provider(
-            f"{name}-kubernetes",
-            context=settings.kube_context,
-            # Says which cluster this is, so that a renewed kubeconfig never looks like another cluster (and replaces everything).
-            cluster_identifier=settings.kube_context,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        child = pulumi.ResourceOptions(parent=self)
+        self.eks = None
+        if args.settings.eks_name:
+            # Asked for in previews too: with an unknown kubeconfig they would hide what is in the charts.
+            found = aws.eks.get_cluster_output(name=args.settings.eks_name, opts=pulumi.InvokeOutputOptions(parent=self, provider=args.aws))
+            self.eks = EksCluster(name=args.settings.eks_name, arn=found.arn, issuer=found.identities[0].oidcs[0].issuer)
+            self.provider = kubernetes.Provider(
+                f"{name}-kubernetes",
+                kubeconfig=computed(
+                    eks_kubeconfig,
+                    name=args.settings.eks_name,
+                    region=args.region,
+                    endpoint=found.endpoint,
+                    certificate_authority=found.certificate_authorities[0].data,
+                ),
+                # Says which cluster this is, so that a renewed kubeconfig never looks like another cluster (and replaces everything).
+                cluster_identifier=found.arn,
+                **UPDATED_IN_PLACE,
+                opts=child,
+            )
+        else:
+            self.provider = kubernetes.Provider(
+                f"{name}-kubernetes",
+                context=args.settings.kube_context,
+                cluster_identifier=args.settings.kube_context,
+                **UPDATED_IN_PLACE,
+                opts=child,
+            )
         self.register_outputs({})

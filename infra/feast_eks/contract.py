@@ -22,12 +22,15 @@ class Contract:
     """The parts of `contract.lock.json` that the program passes on.
 
     `services` maps a feature service to `{"features": [[name, dtype], …], "sha256": …}` in the order a model receives.
-    `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever.
+    `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever. `sources` are the keys in the
+    offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name an entity's column.
     """
 
     project: str
     services: dict[str, dict[str, Any]]
     ttl_seconds: dict[str, int]
+    sources: tuple[str, ...] = ()
+    join_keys: frozenset[str] = frozenset()
 
 
 def definitions_sha256(feature_repo: Path) -> str:
@@ -60,6 +63,8 @@ def read_contract(feature_repo: Path) -> Contract:
             for name, service in lock["services"].items()
         },
         ttl_seconds={name: view["ttl_seconds"] for name, view in lock["views"].items()},
+        sources=tuple(sorted({source["file"] for source in lock["sources"].values() if "file" in source})),
+        join_keys=frozenset(entity["join_key"] for entity in lock["entities"].values()),
     )
 
 

@@ -2,16 +2,27 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from feast_eks.addresses import REGISTRY_DATABASE, REGISTRY_PORT, registry_host
+from feast_eks.addresses import registry_address
 from feast_eks.contract import LOCK_FILE
-from feast_eks.identities import APPLY, CHECK, MATERIALIZE, REGISTRY_AUTH_SECRET, SERVE, Identity, from_secret
+from feast_eks.identities import (
+    APPLY,
+    CHECK,
+    MATERIALIZE,
+    REGISTRY_ADMINISTRATOR_SECRET,
+    REGISTRY_AUTH_SECRET,
+    SERVE,
+    Identity,
+    from_secret,
+)
 from feast_eks.refusal import Problem, Refusal
+from feast_eks.settings import RegistrySettings
 from feast_eks.workload import Container, Object, Resources, Workload, labels
 
 NAME = "feast-apply"
@@ -58,15 +69,17 @@ class Definitions:
         }
 
 
-def read_definitions(feature_repo: Path, feature_store_yaml: str) -> Definitions:
-    """The Python files and the contract of the feature repo, with the environment's feature_store.yaml.
+def read_definitions(feature_repo: Path, feature_store_yaml: str, certificates: Mapping[str, str]) -> Definitions:
+    """The Python files and the contract of the feature repo, with what the environment adds to them.
+
+    That is its feature_store.yaml, and the certificates by which external stores are known.
 
     Raises:
         Refusal: more than a ConfigMap holds.
     """
     paths = [path for path in sorted(feature_repo.rglob("*.py")) if "__pycache__" not in path.parts]
     files = {path.relative_to(feature_repo).as_posix(): path.read_text() for path in [*paths, feature_repo / LOCK_FILE]}
-    files["feature_store.yaml"] = feature_store_yaml
+    files |= {"feature_store.yaml": feature_store_yaml, **certificates}
     if (size := sum(len(path) + len(content.encode()) for path, content in files.items())) > CONFIG_MAP_LIMIT:
         problem = Problem(
             path=f"{feature_repo.name}/",
@@ -80,13 +93,14 @@ def read_definitions(feature_repo: Path, feature_store_yaml: str) -> Definitions
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureDefinitionsArgs:
-    """`image` is the runtime's; `offline_store_environment` lets the Job read the sources' schemas; `stores` must be up."""
+    """`image` is the runtime's; `environment` is how the Job reaches the stores; `after` must be up, and granted, before."""
 
+    settings: RegistrySettings
     namespace: pulumi.Input[str]
     definitions: Definitions
     image: str
-    offline_store_environment: list[Object]
-    stores: list[pulumi.Resource]
+    environment: list[Object]
+    after: list[pulumi.Resource]
 
 
 class FeatureDefinitions(pulumi.ComponentResource):
@@ -113,13 +127,13 @@ class FeatureDefinitions(pulumi.ComponentResource):
                     service_account=APPLY.name,
                     definitions=args.definitions.volume,
                     client_labels=APPLY.client_labels,
-                    init_containers=[_prepare_registry(args.image).to_kubernetes()],
+                    init_containers=[_prepare_registry(args).to_kubernetes()],
                     containers=[
                         Container(
                             name="apply",
                             image=args.image,
                             args=["apply"],
-                            environment=[*APPLY.environment(), *args.offline_store_environment],
+                            environment=[*args.environment, *_replicas(args.settings)],
                             resources=RESOURCES,
                         ).to_kubernetes()
                     ],
@@ -127,7 +141,7 @@ class FeatureDefinitions(pulumi.ComponentResource):
                 deadline_seconds=DEADLINE_SECONDS,
             ),
             # The pod names the ConfigMap and the stores' hosts; no value shows that they come first.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.config_map, *args.stores]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.config_map, *args.after]),
         )
         self.register_outputs({})
 
@@ -158,24 +172,44 @@ def job_spec(workload: Workload, *, deadline_seconds: int) -> Object:
     }
 
 
-def _prepare_registry(image: str) -> Container:
+def _prepare_registry(args: FeatureDefinitionsArgs) -> Container:
+    address = registry_address(args.settings)
     return Container(
         name="prepare-registry",
-        image=image,
+        image=args.image,
         args=["prepare-registry"],
         environment=[
-            {"name": "REGISTRY_HOST", "value": registry_host()},
-            {"name": "REGISTRY_PORT", "value": str(REGISTRY_PORT)},
-            {"name": "REGISTRY_DATABASE", "value": REGISTRY_DATABASE},
-            {"name": "REGISTRY_ADMIN_USER", "value": "postgres"},
-            from_secret("REGISTRY_ADMIN_PASSWORD", REGISTRY_AUTH_SECRET, "postgres-password"),
-            *APPLY.environment(),
+            {"name": "REGISTRY_HOST", "value": address.host},
+            {"name": "REGISTRY_PORT", "value": str(address.port)},
+            {"name": "REGISTRY_DATABASE", "value": address.database},
+            # The names that PostgreSQL's own client library reads.
+            *({"name": f"PG{name.upper()}", "value": value} for name, value in address.parameters.items()),
+            *_administrator(args.settings),
+            *_role("REGISTRY", APPLY),
             *_role("MATERIALIZE", MATERIALIZE),
             *_role("SERVE", SERVE),
             *_role("CHECK", CHECK),
         ],
         resources=RESOURCES,
     )
+
+
+def _administrator(settings: RegistrySettings) -> list[Object]:
+    if settings.external:
+        return [
+            from_secret("REGISTRY_ADMIN_USER", REGISTRY_ADMINISTRATOR_SECRET, "username"),
+            from_secret("REGISTRY_ADMIN_PASSWORD", REGISTRY_ADMINISTRATOR_SECRET, "password"),
+        ]
+    return [
+        {"name": "REGISTRY_ADMIN_USER", "value": "postgres"},
+        from_secret("REGISTRY_ADMIN_PASSWORD", REGISTRY_AUTH_SECRET, "postgres-password"),
+    ]
+
+
+def _replicas(settings: RegistrySettings) -> list[Object]:
+    """What must have caught up before anybody reads the new definitions there."""
+    replicas = registry_address(settings).replicas
+    return [{"name": "REGISTRY_REPLICAS", "value": replicas}] if replicas else []
 
 
 def _role(prefix: str, identity: Identity) -> list[Object]:

@@ -24,12 +24,13 @@ STARTUP_SECONDS = 180
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureServerArgs:
-    """`loaded` is the Job after which the online store has every view."""
+    """`environment` is how pods reach the stores; `loaded` is the Job after which the online store has every view."""
 
     settings: FeatureServerSettings
     namespace: pulumi.Input[str]
     definitions: Definitions
     image: str
+    environment: list[Object]
     loaded: pulumi.Resource
 
 
@@ -43,7 +44,7 @@ class FeatureServer(pulumi.ComponentResource):
     def __init__(self, name: str, args: FeatureServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:FeatureServer", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        workload = server_workload(args.settings, args.definitions, args.image)
+        workload = server_workload(args)
         metadata = {"name": FEATURE_SERVER_NAME, "namespace": args.namespace, "labels": labels(FEATURE_SERVER_NAME)}
         self.deployment = kubernetes.apps.v1.Deployment(
             f"{name}-deployment",
@@ -81,22 +82,24 @@ class FeatureServer(pulumi.ComponentResource):
             spec=autoscaler_spec(args.settings),
             opts=child,
         )
-        kubernetes.policy.v1.PodDisruptionBudget(
-            f"{name}-disruption-budget",
-            metadata=metadata,
-            spec={"maxUnavailable": 1, "selector": {"matchLabels": workload.selector}},
-            opts=child,
-        )
+        if args.settings.min_replicas > 1:
+            kubernetes.policy.v1.PodDisruptionBudget(
+                f"{name}-disruption-budget",
+                metadata=metadata,
+                spec={"maxUnavailable": 1, "selector": {"matchLabels": workload.selector}},
+                opts=child,
+            )
         self.register_outputs({})
 
 
-def server_workload(settings: FeatureServerSettings, definitions: Definitions, image: str) -> Workload:
+def server_workload(args: FeatureServerArgs) -> Workload:
     """The pods of the feature server."""
+    settings = args.settings
     container = Container(
         name=FEATURE_SERVER_NAME,
-        image=image,
+        image=args.image,
         args=["serve", "--port", str(HTTP_PORT), "--workers", str(settings.workers)],
-        environment=SERVE.environment(),
+        environment=args.environment,
         resources=Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib),
         ports={"http": HTTP_PORT, "metrics": METRICS_PORT},
         lifecycle={"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
@@ -120,7 +123,7 @@ def server_workload(settings: FeatureServerSettings, definitions: Definitions, i
     return Workload(
         name=FEATURE_SERVER_NAME,
         service_account=SERVE.name,
-        definitions=definitions.volume,
+        definitions=args.definitions.volume,
         client_labels=SERVE.client_labels,
         containers=[container],
         restart_policy="Always",

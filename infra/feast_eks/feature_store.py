@@ -1,56 +1,35 @@
 """The feature store: everything, in the order in which data flows through it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from feast_eks.addresses import feature_server_url
-from feast_eks.contract import read_contract
-from feast_eks.definitions import Definitions, FeatureDefinitions, FeatureDefinitionsArgs, read_definitions, run_digest
+from feast_eks.accounts import Identities, IdentitiesArgs
+from feast_eks.addresses import feature_server_url, online_store_domain
+from feast_eks.aws_access import AwsAccess, AwsAccessArgs
+from feast_eks.cluster import EksCluster
+from feast_eks.definitions import FeatureDefinitions, FeatureDefinitionsArgs, run_digest
 from feast_eks.feature_server import FeatureServer, FeatureServerArgs
-from feast_eks.feature_store_yaml import client_feature_store_yaml, feature_store_yaml
-from feast_eks.identities import ONLINE_STORE_AUTH_SECRET, REGISTRY_AUTH_SECRET, Identities, IdentitiesArgs
+from feast_eks.identities import APPLY, CHECK, MATERIALIZE, SERVE, SMOKE_TEST, Identity, store_environment
 from feast_eks.materialization import Materialization, MaterializationArgs
+from feast_eks.monitoring import Monitoring, MonitoringArgs
 from feast_eks.namespace import Namespace, NamespaceArgs
 from feast_eks.offline_store import OfflineStore, OfflineStoreArgs, offline_store_environment
 from feast_eks.online_store import OnlineStore, OnlineStoreArgs
+from feast_eks.plan import Plan
 from feast_eks.registry import Registry, RegistryArgs
-from feast_eks.runtime_image import source_tag
-from feast_eks.settings import Settings, load_settings, offline_store_credentials
+from feast_eks.settings import offline_store_credentials, online_store_users, registry_administrator
 from feast_eks.smoke_test import SmokeTest, SmokeTestArgs
+from feast_eks.workload import Object
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All that is decided before anything is deployed; every part of it is a plain value."""
+class FeatureStoreArgs:
+    """`cluster`: the EKS cluster that pods run in, None where it is another Kubernetes."""
 
-    settings: Settings
-    project_directory: Path
-    definitions: Definitions
-    image: str
-    feature_services: dict[str, dict[str, Any]]
-    client_feature_store_yaml: str
-
-
-def plan_feature_store(project_directory: Path) -> Plan:
-    """Read and check the stack file and the feature repo.
-
-    Raises:
-        Refusal: naming all that is wrong; nothing has been registered yet.
-    """
-    settings = load_settings(project_directory)
-    feature_repo = project_directory / "feature_repo"
-    contract = read_contract(feature_repo)
-    return Plan(
-        settings=settings,
-        project_directory=project_directory,
-        definitions=read_definitions(feature_repo, feature_store_yaml(settings, contract)),
-        image=settings.runtime_image.reference(default_tag=source_tag(project_directory / "runtime")),
-        feature_services=contract.services,
-        client_feature_store_yaml=client_feature_store_yaml(contract, feature_server_url(settings.namespace)),
-    )
+    plan: Plan
+    cluster: EksCluster | None
 
 
 class FeatureStore(pulumi.ComponentResource):
@@ -59,47 +38,80 @@ class FeatureStore(pulumi.ComponentResource):
     outputs: dict[str, pulumi.Input[Any]]
     """What applications are configured with; known only after the smoke test passed."""
 
-    def __init__(self, name: str, plan: Plan, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: FeatureStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:FeatureStore", name, {}, opts)
-        settings, definitions, image = plan.settings, plan.definitions, plan.image
+        plan, settings = args.plan, args.plan.settings
+        definitions, image, protect = plan.definitions, plan.image, settings.protect_data
+        monitored_from = settings.monitoring.namespace if settings.monitoring.enabled else None
         child = pulumi.ResourceOptions(parent=self)
 
         namespace = Namespace("namespace", NamespaceArgs(settings=settings), child)
+        offline_store = OfflineStore(
+            "offline-store",
+            OfflineStoreArgs(
+                settings=settings.offline_store, region=settings.aws.region, protect=protect, project_directory=plan.project_directory
+            ),
+            child,
+        )
+        access = AwsAccess(
+            "aws-access",
+            AwsAccessArgs(
+                settings=settings,
+                cluster=args.cluster,
+                bucket_name=offline_store.bucket_name,
+                key_arn=offline_store.key_arn,
+                sources=plan.contract.sources,
+            ),
+            child,
+        )
         identities = Identities(
             "identities",
             IdentitiesArgs(
                 namespace=namespace.name,
-                protect=settings.protect_data,
+                protect=protect,
+                role_arns=access.role_arns,
                 offline_store_credentials=offline_store_credentials(),
+                registry_administrator=registry_administrator(),
+                online_store_users=online_store_users(),
             ),
-            child,
-        )
-        offline_store = OfflineStore(
-            "offline-store",
-            OfflineStoreArgs(settings=settings.offline_store, protect=settings.protect_data, project_directory=plan.project_directory),
             child,
         )
         registry = Registry(
             "registry",
-            RegistryArgs(settings=settings.registry, namespace=namespace.name, secrets=identities.secrets, protect=settings.protect_data),
+            RegistryArgs(
+                settings=settings.registry,
+                monitored=settings.monitoring.enabled,
+                namespace=namespace.name,
+                secrets=identities.secrets,
+                protect=protect,
+            ),
             child,
         )
         online_store = OnlineStore(
             "online-store",
             OnlineStoreArgs(
-                settings=settings.online_store, namespace=namespace.name, secrets=identities.secrets, protect=settings.protect_data
+                settings=settings.online_store,
+                monitored_from=monitored_from,
+                namespace=namespace.name,
+                domain=online_store_domain(settings.namespace),
+                secrets=identities.secrets,
+                protect=protect,
             ),
             child,
         )
-        reading_history = offline_store_environment(settings.offline_store, offline_store.bucket_name)
+
+        def reaching_stores(identity: Identity) -> list[Object]:
+            return [*store_environment(identity, settings), *offline_store_environment(identity, settings, offline_store.bucket_name)]
+
         feature_definitions = FeatureDefinitions(
             "feature-definitions",
             FeatureDefinitionsArgs(
+                settings=settings.registry,
                 namespace=namespace.name,
                 definitions=definitions,
                 image=image,
-                offline_store_environment=reading_history,
-                stores=[offline_store, registry.ready, online_store.ready],
+                environment=reaching_stores(APPLY),
+                after=[offline_store, identities, *access.granted, *registry.ready, *online_store.ready],
             ),
             child,
         )
@@ -110,7 +122,7 @@ class FeatureStore(pulumi.ComponentResource):
                 namespace=namespace.name,
                 definitions=definitions,
                 image=image,
-                offline_store_environment=reading_history,
+                environment=reaching_stores(MATERIALIZE),
                 applied=feature_definitions.applied,
             ),
             child,
@@ -122,6 +134,7 @@ class FeatureStore(pulumi.ComponentResource):
                 namespace=namespace.name,
                 definitions=definitions,
                 image=image,
+                environment=reaching_stores(SERVE),
                 loaded=materialization.loaded,
             ),
             child,
@@ -134,11 +147,13 @@ class FeatureStore(pulumi.ComponentResource):
                 namespace=namespace.name,
                 definitions=definitions,
                 image=image,
-                offline_store_environment=reading_history,
+                environment=reaching_stores(SMOKE_TEST),
                 server=[feature_server],
             ),
             child,
         )
+        if settings.monitoring.enabled:
+            Monitoring("monitoring", MonitoringArgs(settings=settings, namespace=namespace.name), child)
 
         outputs = {
             "client_feature_store_yaml": plan.client_feature_store_yaml,
@@ -147,8 +162,9 @@ class FeatureStore(pulumi.ComponentResource):
             "image": image,
             "namespace": settings.namespace,
             "offline_store_uri": offline_store.uri,
-            "online_store_secret": ONLINE_STORE_AUTH_SECRET,
-            "registry_secret": REGISTRY_AUTH_SECRET,
+            # Of those who may only read.
+            "online_store_secret": SERVE.secret_name,
+            "registry_secret": CHECK.secret_name,
             "revision": run_digest(definitions, image),
         }
         # An application that reads an output gets a store that has been seen working.

@@ -3,41 +3,26 @@
 Pure.
 """
 
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
-from croniter import croniter
 
-from feast_eks.addresses import MASTER_SET, REGISTRY_DATABASE, REGISTRY_PORT, online_store_hosts, registry_host
+from feast_eks.addresses import MASTER_SET, ONLINE_STORE_CA_FILE, RegistryAddress, online_store_hosts, registry_address
 from feast_eks.contract import Contract
 from feast_eks.refusal import Problem, Refusal
-from feast_eks.settings import MaterializationSettings, Settings
-
-SCHEDULE_START = datetime(2026, 1, 1, tzinfo=UTC)
-SCHEDULE_RUNS = 400
-"""Enough runs of any five-field schedule to see its longest gap."""
+from feast_eks.settings import MaterializationSettings, Settings, longest_gap
+from feast_eks.workload import FEATURE_REPO_PATH
 
 
 def feature_store_yaml(settings: Settings, contract: Contract) -> str:
     """The feature_store.yaml of all pods."""
-    options = ["username=${ONLINE_STORE_USER}", "password=${ONLINE_STORE_PASSWORD}", "socket_timeout=1", "socket_connect_timeout=1"]
-    online_store: dict[str, Any] = {"type": "redis"}
-    if settings.online_store.mode == "sentinel":
-        online_store |= {"redis_type": "redis_sentinel", "sentinel_master": MASTER_SET}
-    else:
-        # A Redis that is away is an error at once, not after three ever longer retries.
-        options.append("retry=null")
-    online_store["connection_string"] = ",".join([*online_store_hosts(settings.online_store, settings.namespace), *options])
-    if (key_ttl := key_ttl_seconds(settings.materialization, contract)) is not None:
-        online_store["key_ttl_seconds"] = key_ttl
     document = {
         "project": contract.project,
         "provider": "local",
         "registry": {
             "registry_type": "sql",
-            "path": f"postgresql+psycopg://${{REGISTRY_USER}}:${{REGISTRY_PASSWORD}}@{registry_host()}:{REGISTRY_PORT}/{REGISTRY_DATABASE}",
+            "path": _registry_url(registry_address(settings.registry)),
             "schema_mode": "${REGISTRY_SCHEMA_MODE}",
             "cache_ttl_seconds": 60,
             "cache_mode": "sync",
@@ -45,7 +30,7 @@ def feature_store_yaml(settings: Settings, contract: Contract) -> str:
             # A pooled connection does not survive the fork of server workers.
             "sqlalchemy_config_kwargs": {"pool_recycle": 0, "pool_pre_ping": True},
         },
-        "online_store": online_store,
+        "online_store": _online_store(settings, contract),
         "offline_store": {"type": "file"},
         # Without it a whole view is held in memory.
         "materialization": {"online_write_batch_size": 10_000},
@@ -53,6 +38,35 @@ def feature_store_yaml(settings: Settings, contract: Contract) -> str:
         "entity_key_serialization_version": 3,
     }
     return yaml.safe_dump(document, sort_keys=False, width=1000)
+
+
+def _registry_url(address: RegistryAddress) -> str:
+    # Where there are replicas, whoever changes the registry uses the primary and whoever just reads uses them: a pod's identity
+    # says which. Not Feast's `read_path`: with it every server would need the primary too, to start.
+    host = "${REGISTRY_HOST}" if address.read_host else address.host
+    parameters = f"?{urlencode(address.parameters, safe='/')}" if address.parameters else ""
+    return f"postgresql+psycopg://${{REGISTRY_USER}}:${{REGISTRY_PASSWORD}}@{host}:{address.port}/{address.database}{parameters}"
+
+
+def _online_store(settings: Settings, contract: Contract) -> dict[str, Any]:
+    options = ["username=${ONLINE_STORE_USER}", "password=${ONLINE_STORE_PASSWORD}", "socket_timeout=1", "socket_connect_timeout=1"]
+    store: dict[str, Any] = {"type": "redis"}
+    external = settings.online_store.external
+    if settings.online_store.mode == "sentinel":
+        store |= {"redis_type": "redis_sentinel", "sentinel_master": MASTER_SET}
+    elif external and external.type == "cluster":
+        store |= {"redis_type": "redis_cluster"}
+    else:
+        # A Redis that is away is an error at once, not after three ever longer retries.
+        options.append("retry=null")
+    if external and external.tls:
+        options.append("ssl=true")
+        if external.ca_certificate:
+            options.append(f"ssl_ca_certs={FEATURE_REPO_PATH}/{ONLINE_STORE_CA_FILE}")
+    store["connection_string"] = ",".join([*online_store_hosts(settings.online_store, settings.namespace), *options])
+    if (key_ttl := key_ttl_seconds(settings.materialization, contract)) is not None:
+        store["key_ttl_seconds"] = key_ttl
+    return store
 
 
 def client_feature_store_yaml(contract: Contract, feature_server_url: str) -> str:
@@ -65,13 +79,6 @@ def client_feature_store_yaml(contract: Contract, feature_server_url: str) -> st
         "entity_key_serialization_version": 3,
     }
     return yaml.safe_dump(document, sort_keys=False, width=1000)
-
-
-def longest_gap(schedule: str) -> timedelta:
-    """The longest time between two runs of a cron schedule."""
-    runs = croniter(schedule, SCHEDULE_START)
-    times: list[datetime] = [runs.get_next(datetime) for _ in range(SCHEDULE_RUNS)]
-    return max(later - earlier for earlier, later in pairwise(times))
 
 
 def key_ttl_seconds(settings: MaterializationSettings, contract: Contract) -> int | None:

@@ -21,13 +21,13 @@ HISTORY = 3
 
 @dataclass(frozen=True, kw_only=True)
 class MaterializationArgs:
-    """`offline_store_environment` names the bucket; `applied` is the Job after which the registry knows the views."""
+    """`environment` is how pods reach the stores; `applied` is the Job after which the registry knows the views."""
 
     settings: MaterializationSettings
     namespace: pulumi.Input[str]
     definitions: Definitions
     image: str
-    offline_store_environment: list[Object]
+    environment: list[Object]
     applied: pulumi.Resource
 
 
@@ -47,7 +47,7 @@ class Materialization(pulumi.ComponentResource):
                 name=NAME,
                 image=args.image,
                 args=["materialize", *arguments],
-                environment=[*MATERIALIZE.environment(), *args.offline_store_environment],
+                environment=args.environment,
                 resources=Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib),
             )
             return Workload(

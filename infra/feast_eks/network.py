@@ -1,6 +1,7 @@
 """Who may talk to whom: the one table of allowed connections, as network policies.
 
-Pure. Everything that is not an edge here is denied, in both directions, by the namespace's default.
+Pure. Everything that is not an edge here is denied, in both directions, by the namespace's default. Who may connect to a
+store follows from what `identities` lets it do there.
 """
 
 from dataclasses import dataclass
@@ -10,17 +11,25 @@ from feast_eks.addresses import (
     FEATURE_SERVER_NAME,
     HTTP_PORT,
     METRICS_PORT,
+    ONLINE_STORE_EXPORTER_PORT,
     ONLINE_STORE_NAME,
     ONLINE_STORE_PORT,
+    REGISTRY_EXPORTER_PORT,
     REGISTRY_NAME,
     REGISTRY_PORT,
+    SENTINEL_PORT,
 )
+from feast_eks.identities import IDENTITIES
 from feast_eks.settings import Settings
 from feast_eks.workload import Object, labels, selector
 
 INSTANCE_METADATA = "169.254.169.254/32"
 """Where a node hands out its own credentials: no pod may ask."""
 
+POD_IDENTITY_AGENT = "169.254.170.23/32"
+"""Where EKS Pod Identity hands a pod the credentials of its role, on every node."""
+
+HTTPS_PORT = 443
 REGISTRY_PODS = {"app.kubernetes.io/instance": REGISTRY_NAME, "app.kubernetes.io/name": "postgresql"}
 ONLINE_STORE_PODS = {"app.kubernetes.io/instance": ONLINE_STORE_NAME, "app.kubernetes.io/name": "redis"}
 CLIENT_NAMESPACE_LABEL = {"feast.dev/feature-client": "true"}
@@ -39,30 +48,26 @@ class Peer:
         """Pods of this namespace that carry these labels."""
         return cls(name=name, kubernetes={"podSelector": {"matchLabels": match_labels}})
 
+    @classmethod
+    def outside(cls, name: str) -> "Peer":
+        """What has no fixed addresses: any address but that of the instance metadata."""
+        return cls(name=name, kubernetes={"ipBlock": {"cidr": "0.0.0.0/0", "except": [INSTANCE_METADATA]}})
 
-def edges(settings: Settings) -> list[tuple[Peer, Peer, list[int]]]:
+
+Edge = tuple[Peer, Peer, list[int]]
+
+
+def edges(settings: Settings) -> list[Edge]:
     """The allowed connections: (from, to, TCP ports)."""
-    apply, materialize, server, smoke = (
-        Peer.pods(name, selector(name)) for name in ("feast-apply", "materialize", FEATURE_SERVER_NAME, "smoke-test")
-    )
-    registry = Peer.pods("registry", REGISTRY_PODS)
-    online_store = Peer.pods("online-store", ONLINE_STORE_PODS)
+    server = Peer.pods(FEATURE_SERVER_NAME, selector(FEATURE_SERVER_NAME))
+    smoke_test = Peer.pods("smoke-test", selector("smoke-test"))
     clients = Peer(name="clients", kubernetes={"namespaceSelector": {"matchLabels": CLIENT_NAMESPACE_LABEL}})
-    monitoring = Peer(name="monitoring", kubernetes={"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}})
-    offline_store, offline_store_ports = _offline_store(settings.offline_store.endpoint_url)
     return [
-        (apply, registry, [REGISTRY_PORT]),
-        (apply, online_store, [ONLINE_STORE_PORT]),
-        (apply, offline_store, offline_store_ports),
-        (materialize, registry, [REGISTRY_PORT]),
-        (materialize, online_store, [ONLINE_STORE_PORT]),
-        (materialize, offline_store, offline_store_ports),
-        (server, registry, [REGISTRY_PORT]),
-        (server, online_store, [ONLINE_STORE_PORT]),
-        (smoke, server, [HTTP_PORT]),
-        (smoke, offline_store, offline_store_ports),
+        *_to_the_stores(settings),
+        *_among_the_stores(settings),
+        (smoke_test, server, [HTTP_PORT]),
         (clients, server, [HTTP_PORT]),
-        (monitoring, server, [METRICS_PORT]),
+        *_monitoring(settings, server),
     ]
 
 
@@ -98,10 +103,64 @@ def metadata(name: str, namespace: str) -> Object:
     return {"name": name, "namespace": namespace, "labels": labels("network")}
 
 
-def _offline_store(endpoint_url: str | None) -> tuple[Peer, list[int]]:
-    """S3 has no fixed addresses: any address but the instance metadata, on its port."""
-    anywhere = Peer(name="offline-store", kubernetes={"ipBlock": {"cidr": "0.0.0.0/0", "except": [INSTANCE_METADATA]}})
-    if endpoint_url is None:
-        return anywhere, [443]
-    url = urlsplit(endpoint_url)
-    return anywhere, [url.port or (443 if url.scheme == "https" else 80)]
+def _to_the_stores(settings: Settings) -> list[Edge]:
+    """Every identity's pods, to the stores that it has a right in."""
+    registry, online_store, offline_store = _registry(settings), _online_store(settings), _offline_store(settings)
+    agent = Peer(name="pod-identity-agent", kubernetes={"ipBlock": {"cidr": POD_IDENTITY_AGENT}})
+    found: list[Edge] = []
+    for identity in IDENTITIES:
+        if identity.pods:
+            pods = Peer.pods(identity.pods, selector(identity.pods))
+            found += [(pods, *registry)] if identity.registry else []
+            found += [(pods, *online_store)] if identity.online_store else []
+            found += [(pods, *offline_store)] if identity.offline_store else []
+            if identity.offline_store and settings.workload_identity == "pod_identity":
+                found.append((pods, agent, [80]))
+    return found
+
+
+def _registry(settings: Settings) -> tuple[Peer, list[int]]:
+    if settings.registry.external:
+        return Peer.outside("registry"), [settings.registry.external.port]
+    return Peer.pods("registry", REGISTRY_PODS), [REGISTRY_PORT]
+
+
+def _online_store(settings: Settings) -> tuple[Peer, list[int]]:
+    if external := settings.online_store.external:
+        return Peer.outside("online-store"), sorted({int(host.rpartition(":")[2]) for host in external.hosts})
+    sentinels = [SENTINEL_PORT] if settings.online_store.mode == "sentinel" else []
+    return Peer.pods("online-store", ONLINE_STORE_PODS), [ONLINE_STORE_PORT, *sentinels]
+
+
+def _offline_store(settings: Settings) -> tuple[Peer, list[int]]:
+    """S3 has no fixed addresses, nor has STS, where roles are taken up: both answer HTTPS."""
+    if settings.offline_store.endpoint_url is None:
+        return Peer.outside("offline-store"), [HTTPS_PORT]
+    url = urlsplit(settings.offline_store.endpoint_url)
+    return Peer.outside("offline-store"), [url.port or (HTTPS_PORT if url.scheme == "https" else 80)]
+
+
+def _among_the_stores(settings: Settings) -> list[Edge]:
+    """Replication, and Sentinels that watch the nodes and each other."""
+    found: list[Edge] = []
+    if settings.registry.mode == "replication":
+        nodes, ports = _registry(settings)
+        found.append((nodes, nodes, ports))
+    if settings.online_store.mode == "sentinel":
+        nodes, ports = _online_store(settings)
+        found.append((nodes, nodes, ports))
+    return found
+
+
+def _monitoring(settings: Settings, server: Peer) -> list[Edge]:
+    """Prometheus, to whatever has metrics."""
+    if not settings.monitoring.enabled:
+        return []
+    namespace = {"kubernetes.io/metadata.name": settings.monitoring.namespace}
+    prometheus = Peer(name="monitoring", kubernetes={"namespaceSelector": {"matchLabels": namespace}})
+    found: list[Edge] = [(prometheus, server, [METRICS_PORT])]
+    if not settings.registry.external:
+        found.append((prometheus, _registry(settings)[0], [REGISTRY_EXPORTER_PORT]))
+    if not settings.online_store.external:
+        found.append((prometheus, _online_store(settings)[0], [ONLINE_STORE_EXPORTER_PORT]))
+    return found

@@ -1,20 +1,23 @@
 """The offline store: the bucket that holds the history of every feature, as Parquet."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 import pulumi_aws as aws
 
-from feast_eks.identities import OFFLINE_STORE_SECRET, from_secret
-from feast_eks.settings import OfflineStoreSettings
+from feast_eks import aws_policies
+from feast_eks.identities import OFFLINE_STORE_SECRET, Identity, from_secret
+from feast_eks.settings import OfflineStoreSettings, Settings
+from feast_eks.wires import computed
 from feast_eks.workload import Object
 
 SAMPLE_DATA_KEY = "employee_attrition.parquet"
 """Where the example's data source looks."""
 
 ABORT_UPLOAD_DAYS = 7
+KEY_DELETION_DAYS = 30
+"""The longest that AWS offers: without the key the whole history is noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,7 @@ class OfflineStoreArgs:
     """`project_directory`: what `sample_data` is relative to."""
 
     settings: OfflineStoreSettings
+    region: str
     protect: bool
     project_directory: Path
 
@@ -31,17 +35,18 @@ class OfflineStore(pulumi.ComponentResource):
 
     bucket_name: pulumi.Output[str]
     uri: pulumi.Output[str]
+    key_arn: pulumi.Output[str] | None
+    """The KMS key that its objects are encrypted with; None where S3 has its own."""
 
     def __init__(self, name: str, args: OfflineStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:OfflineStore", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        bucket = aws.s3.Bucket(
-            f"{name}-bucket",
-            bucket=args.settings.bucket_name,
-            force_destroy=not args.protect,
-            # A protected resource must not be replaced by accident either: renaming the bucket replaces it.
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
-        )
+        # A protected resource must not be replaced by accident either: renaming the bucket replaces it.
+        kept = pulumi.ResourceOptions(parent=self, protect=args.protect)
+        bucket = aws.s3.Bucket(f"{name}-bucket", bucket=args.settings.bucket_name, force_destroy=not args.protect, opts=kept)
+        # Not its id: the name is known before the bucket is made, and a preview shows what follows from it.
+        self.bucket_name = bucket.bucket
+        self.key_arn = self._key(name, args.settings, kept) if args.settings.encryption == "kms" else None
         ownership = aws.s3.BucketOwnershipControls(
             f"{name}-ownership", bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=child
         )
@@ -60,9 +65,17 @@ class OfflineStore(pulumi.ComponentResource):
         encryption = aws.s3.BucketServerSideEncryptionConfiguration(
             f"{name}-encryption",
             bucket=bucket.id,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}, "bucket_key_enabled": True}],
+            rules=[{"apply_server_side_encryption_by_default": self._encryption(), "bucket_key_enabled": True}],
             opts=child,
         )
+        if args.settings.log_bucket:
+            aws.s3.BucketLogging(
+                f"{name}-logging",
+                bucket=bucket.id,
+                target_bucket=args.settings.log_bucket,
+                target_prefix=pulumi.Output.format("{0}/", self.bucket_name),
+                opts=child,
+            )
         aws.s3.BucketLifecycleConfiguration(
             f"{name}-lifecycle",
             bucket=bucket.id,
@@ -81,7 +94,7 @@ class OfflineStore(pulumi.ComponentResource):
         aws.s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.id,
-            policy=bucket.arn.apply(tls_only_policy),
+            policy=computed(aws_policies.tls_only, bucket=self.bucket_name, region=args.region),
             # S3 refuses concurrent changes of a bucket's policy and its public access block.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[public_access]),
         )
@@ -94,40 +107,50 @@ class OfflineStore(pulumi.ComponentResource):
                 # What is written before the bucket is private, versioned and encrypted would not be.
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[ownership, versioning, encryption]),
             )
-        self.bucket_name = bucket.id
-        self.uri = pulumi.Output.format("s3://{0}", bucket.id)
+        self.uri = pulumi.Output.format("s3://{0}", self.bucket_name)
         self.register_outputs({"bucket_name": self.bucket_name, "uri": self.uri})
 
+    def _key(self, name: str, settings: OfflineStoreSettings, kept: pulumi.ResourceOptions) -> pulumi.Output[str]:
+        if settings.kms_key_arn:
+            return pulumi.Output.from_input(settings.kms_key_arn)
+        key = aws.kms.Key(
+            f"{name}-key",
+            description="Feature store: the history of every feature",
+            enable_key_rotation=True,
+            deletion_window_in_days=KEY_DELETION_DAYS,
+            opts=kept,
+        )
+        aws.kms.Alias(
+            f"{name}-key-alias",
+            name=computed(key_alias, bucket=self.bucket_name),
+            target_key_id=key.key_id,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return key.arn
 
-def tls_only_policy(bucket_arn: str) -> str:
-    """The bucket policy that denies every request without TLS, as JSON."""
-    return json.dumps(
-        {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "DenyWithoutTls",
-                    "Effect": "Deny",
-                    "Principal": "*",
-                    "Action": "s3:*",
-                    "Resource": [bucket_arn, f"{bucket_arn}/*"],
-                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-                }
-            ],
-        }
-    )
+    def _encryption(self) -> dict[str, pulumi.Input[str]]:
+        if self.key_arn is None:
+            return {"sse_algorithm": "AES256"}
+        return {"sse_algorithm": "aws:kms", "kms_master_key_id": self.key_arn}
 
 
-def offline_store_environment(settings: OfflineStoreSettings, bucket_name: pulumi.Input[str]) -> list[Object]:
+def key_alias(bucket: str) -> str:
+    """What the key is called: after its bucket, whose name nobody else has."""
+    return f"alias/feast-eks/{bucket.replace('.', '-')}"
+
+
+def offline_store_environment(identity: Identity, settings: Settings, bucket_name: pulumi.Input[str]) -> list[Object]:
     """Environment variables by which a pod finds the bucket, and its access key where there is no AWS role."""
+    if not identity.offline_store:
+        return []
     variables: list[Object] = [
         {"name": "OFFLINE_STORE_BUCKET", "value": bucket_name},
-        {"name": "AWS_REGION", "value": settings.region},
+        {"name": "AWS_REGION", "value": settings.aws.region},
     ]
-    if settings.endpoint_url:
+    if endpoint_url := settings.offline_store.endpoint_url:
         variables += [
-            {"name": "OFFLINE_STORE_ENDPOINT_URL", "value": settings.endpoint_url},
-            {"name": "AWS_ENDPOINT_URL", "value": settings.endpoint_url},
+            {"name": "OFFLINE_STORE_ENDPOINT_URL", "value": endpoint_url},
+            {"name": "AWS_ENDPOINT_URL", "value": endpoint_url},
             from_secret("AWS_ACCESS_KEY_ID", OFFLINE_STORE_SECRET, "access-key-id"),
             from_secret("AWS_SECRET_ACCESS_KEY", OFFLINE_STORE_SECRET, "secret-access-key"),
         ]

@@ -6,15 +6,15 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from feast_eks import charts
-from feast_eks.addresses import MASTER_SET, ONLINE_STORE_NAME
+from feast_eks.addresses import MASTER_SET, ONLINE_STORE_NAME, online_store_domain
 from feast_eks.identities import ONLINE_STORE_ACL_SECRET, ONLINE_STORE_AUTH_SECRET
 from feast_eks.settings import OnlineStoreSettings
 from feast_eks.workload import Object, Resources
 
 ACL_DIRECTORY = "/opt/feast/acl"
 SENTINEL_MEMORY_MIB = 128
-FAILOVER_AFTER_MILLISECONDS = 2000
-"""How long a silent master is waited for. The chart's 60,000 would be an outage of a minute."""
+FAILOVER_TIMEOUT_MILLISECONDS = 60_000
+"""How long one attempt to make a new master may take before the next; the chart's three minutes are an outage."""
 
 UNUSED_COMMANDS = [
     *("FLUSHDB", "FLUSHALL"),
@@ -25,38 +25,48 @@ UNUSED_COMMANDS = [
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineStoreArgs:
-    """`secrets`: what must exist before Redis starts."""
+    """`secrets`: what must exist before Redis starts; `domain` is that of its nodes.
+
+    `monitored_from` is the namespace that reads its metrics.
+    """
 
     settings: OnlineStoreSettings
+    monitored_from: str | None
     namespace: pulumi.Input[str]
+    domain: str
     secrets: list[kubernetes.core.v1.Secret]
     protect: bool
 
 
 class OnlineStore(pulumi.ComponentResource):
-    """The Bitnami Redis chart, standalone or with Sentinel, with one user per identity."""
+    """The Bitnami Redis chart, standalone or with Sentinel, with one user per identity; nothing where Redis exists already."""
 
-    ready: pulumi.Resource
-    """Depend on it to start after Redis answers."""
+    ready: list[pulumi.Resource]
+    """Depend on these to start after Redis answers."""
 
     def __init__(self, name: str, args: OnlineStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:OnlineStore", name, {}, opts)
-        self.ready = kubernetes.helm.v4.Chart(
-            ONLINE_STORE_NAME,
-            **charts.chart_source(args.settings.chart),
-            namespace=args.namespace,
-            values=online_store_values(args.settings),
-            # The values name the Secrets, they do not carry them.
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect, depends_on=args.secrets),
-        )
+        self.ready = []
+        if args.settings.mode != "external":
+            self.ready.append(
+                kubernetes.helm.v4.Chart(
+                    ONLINE_STORE_NAME,
+                    **charts.chart_source(args.settings.chart),
+                    namespace=args.namespace,
+                    values=online_store_values(args.settings, domain=args.domain, monitored_from=args.monitored_from),
+                    # The values name the Secrets, they do not carry them.
+                    opts=pulumi.ResourceOptions(parent=self, protect=args.protect, depends_on=args.secrets),
+                )
+            )
         self.register_outputs({})
 
 
-def online_store_values(settings: OnlineStoreSettings) -> Object:
-    """The values of the chart."""
-    resources = Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib)
+def online_store_values(
+    settings: OnlineStoreSettings, *, domain: str = online_store_domain("feast"), monitored_from: str | None = None
+) -> Object:
+    """The values of the chart; `domain` is that of its nodes."""
     node = {
-        **charts.node_values(resources=resources, storage_gib=settings.storage_gib, storage_class=settings.storage_class),
+        **charts.node_values(settings),
         "disableCommands": UNUSED_COMMANDS,
         "extraVolumes": [{"name": "acl", "secret": {"secretName": ONLINE_STORE_ACL_SECRET}}],
         "extraVolumeMounts": [{"name": "acl", "mountPath": ACL_DIRECTORY, "readOnly": True}],
@@ -75,22 +85,40 @@ def online_store_values(settings: OnlineStoreSettings) -> Object:
             "existingSecretPasswordKey": "redis-password",
         },
         "commonConfiguration": redis_configuration(settings),
-        "networkPolicy": {"enabled": True, "allowExternal": False, "allowExternalEgress": True},
-        "metrics": {"enabled": False},
+        # Where it may connect to stands in the namespace's own table: each other, and name resolution.
+        "networkPolicy": {"enabled": True, "allowExternal": False, "allowExternalEgress": False, **_who_reads_metrics(monitored_from)},
+        "metrics": charts.exporter_values(settings.exporter_image, monitored=monitored_from is not None),
     }
     if settings.mode == "standalone":
         return values | {"master": node}
+    # The chart's stop hook needs it to hand over before a node goes, and some versions leave it empty.
+    environment = {"extraEnvVars": [{"name": "HEADLESS_SERVICE", "value": domain}]}
     return values | {
-        "replica": node | {"replicaCount": settings.replicas, "podAntiAffinityPreset": "hard"},
+        # A node reads its configuration by the role that it starts in, so both roles go without these commands.
+        "master": {"disableCommands": UNUSED_COMMANDS},
+        "replica": node
+        | environment
+        | {"replicaCount": settings.replicas, "podAntiAffinityPreset": "hard" if settings.spread == "required" else "soft"},
         "sentinel": {
             "enabled": True,
+            "image": charts.image_values(settings.sentinel_image),
             "masterSet": MASTER_SET,
             "quorum": settings.replicas // 2 + 1,
-            "downAfterMilliseconds": FAILOVER_AFTER_MILLISECONDS,
+            "downAfterMilliseconds": settings.failover_after_milliseconds,
+            "failoverTimeout": FAILOVER_TIMEOUT_MILLISECONDS,
+            # Its view of who is master outlives a restart of all; without it the first node would be, however stale.
             "persistence": {"enabled": True, "size": "1Gi", "storageClass": settings.storage_class or ""},
             "resources": Resources(cpu_millicores=50, memory_mib=SENTINEL_MEMORY_MIB).to_kubernetes(),
+            **environment,
         },
     }
+
+
+def _who_reads_metrics(namespace: str | None) -> Object:
+    if namespace is None:
+        return {}
+    # Without both, the chart lets everybody in.
+    return {"metrics": {"allowExternal": False, "ingressNSMatchLabels": {"kubernetes.io/metadata.name": namespace}}}
 
 
 def redis_configuration(settings: OnlineStoreSettings) -> str:

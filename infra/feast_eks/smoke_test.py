@@ -19,14 +19,14 @@ RESOURCES = Resources(cpu_millicores=250, memory_mib=1024)
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeTestArgs:
-    """`server` is what must answer; a change of its settings runs the test again."""
+    """`environment` names the bucket; `server` is what must answer; a change of its settings runs the test again."""
 
     settings: SmokeTestSettings
     server_settings: FeatureServerSettings
     namespace: pulumi.Input[str]
     definitions: Definitions
     image: str
-    offline_store_environment: list[Object]
+    environment: list[Object]
     server: list[pulumi.Resource]
 
 
@@ -48,7 +48,7 @@ class SmokeTest(pulumi.ComponentResource):
                 {"name": "FEATURE_SERVER_PORT", "value": str(HTTP_PORT)},
                 {"name": "SMOKE_ENTITIES", "value": entities},
                 {"name": "EXPECTED_REPLICAS", "value": str(args.server_settings.min_replicas)},
-                *args.offline_store_environment,
+                *args.environment,
             ],
             resources=RESOURCES,
         )

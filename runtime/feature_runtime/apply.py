@@ -2,7 +2,7 @@
 
 In this order, so that nothing is changed before everything is checked: the contract is not stale; the definitions
 import; every source has the columns that its views ask for; Feast's own apply; the rights of materialization; the
-registry, read back, equals the contract. Safe to run again at any point.
+registry, read back, equals the contract; its read replicas have caught up. Safe to run again at any point.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from feature_runtime.definitions import Definitions, load_definitions
 from feature_runtime.loaded import LoadRecords
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry import grant_materialize, open_store, registered_contract, require_role
+from feature_runtime.registry import grant_materialize, open_store, postgres_engine, registered_contract, require_role
+from feature_runtime.replicas import wait_for_replicas
 from feature_runtime.retrying import is_transient, with_retries
-from feature_runtime.settings import feature_repo_directory, materialize_role
+from feature_runtime.settings import feature_repo_directory, materialize_role, registry_replicas
 from feature_runtime.source import check_sources
 
 
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             "Another process may have applied other definitions to the same project; run this again.",
             differences=wrong,
         )
+    engine, replicas = postgres_engine(store), registry_replicas()
+    caught_up = wait_for_replicas(engine, replicas, wait_seconds=arguments.wait_seconds) if engine and replicas else []
     return {
         "project": definitions.project,
         "definitions_sha256": lock["definitions_sha256"],
@@ -77,6 +80,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "services": {name: service["sha256"] for name, service in sorted(after["services"].items())},
         "changes": contract.differences(before, after),
         "materialize_may_update": updates,
+        "replicas": caught_up,
         "seconds": round(time.monotonic() - started, 1),
     }
 

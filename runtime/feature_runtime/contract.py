@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_runtime.refusal import Refusal
+from feature_runtime.settings import offline_store_bucket
 
 if TYPE_CHECKING:
     from feast import Entity, FeatureService, FeatureView
@@ -179,11 +180,19 @@ def _source(source: "DataSource") -> dict[str, Any]:
         "created_timestamp_column": source.created_timestamp_column,
     }
     if path:
-        # The bucket is the environment's; which file it is, is the contract's.
-        description["file"] = str(path).rstrip("/").rsplit("/", 1)[-1]
+        # The bucket is the environment's; which file of it, is the contract's.
+        description["file"] = _key(str(path))
     if source.field_mapping:
         description["field_mapping"] = dict(source.field_mapping)
     return description
+
+
+def _key(path: str) -> str:
+    """Where a source lies in the offline store, a file or a folder: what follows the bucket, or a laptop's `data/`."""
+    for place in (f"s3://{offline_store_bucket()}/", "data/"):
+        if path.startswith(place):
+            return path.removeprefix(place).strip("/")
+    return path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _service(service: "FeatureService") -> dict[str, Any]:

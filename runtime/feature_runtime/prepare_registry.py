@@ -1,7 +1,8 @@
 """Create or alter the database roles of the registry and what each may do; running it again changes nothing.
 
 The owner owns the tables. Materialization, serving and checking may connect and read; what else materialization needs
-is granted by `apply`, when the tables exist. Passwords leave this process only as SCRAM verifiers.
+is granted by `apply`, when the tables exist. Passwords leave this process only as SCRAM verifiers. How far the server
+is trusted is said in the variables of PostgreSQL's own library: `PGSSLMODE`, `PGSSLROOTCERT`.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def _connect(settings: RegistrySettings, role: DatabaseRole, database: str) -> p
     except psycopg.OperationalError as error:
         raise Refusal(
             f"the registry at {settings.host}:{settings.port} refused the user {role.name!r}: {first_line(error)}. "
-            "The database keeps the password it was first started with: does this Secret belong to its volume?"
+            "A database keeps the password it was first started with: does this Secret belong to its volume, or to this server?"
         ) from None
 
 

@@ -22,6 +22,10 @@ PERMANENT = (
     "does not exist",
     "permission denied",
     "invalid username-password",
+    "certificate verify failed",
+    "does not match host name",
+    "does not support SSL",
+    "root certificate file",
 )
 
 

@@ -125,6 +125,16 @@ def materialize_role() -> str:
     return os.environ.get("MATERIALIZE_USER") or MATERIALIZE_ROLE
 
 
+def offline_store_bucket() -> str:
+    """The bucket that the sources lie in; empty on a laptop."""
+    return os.environ.get("OFFLINE_STORE_BUCKET", "")
+
+
+def registry_replicas() -> str:
+    """A DNS name that stands for every read replica of the registry; empty where there is none."""
+    return os.environ.get("REGISTRY_REPLICAS", "")
+
+
 def _whole_number(name: str, *, default: int) -> int:
     text = os.environ.get(name) or str(default)
     if not text.isdigit() or int(text) < 1:

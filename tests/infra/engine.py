@@ -16,6 +16,14 @@ import pulumi
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
+STACKS = sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
+
+AUTHORITY = "tests/infra/authority.pem"
+"""A certificate of nobody, that an external store could be known by."""
+
+ACCOUNT = "123456789012"
+KEY_ARN = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
 
 
 @dataclass(frozen=True)
@@ -23,27 +31,51 @@ class Registration:
     type: str
     name: str
     inputs: dict[str, Any]
+    protect: bool = False
+    depends_on: frozenset[str] = frozenset()
+    """Logical names of what comes before."""
 
 
 @dataclass
 class Engine(pulumi.runtime.Mocks):
     registrations: list[Registration] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What was asked of a cloud: (function, arguments)."""
+    requests: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """What was said to the engine beside the inputs, by type and logical name."""
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs):
         inputs = {key: value.path if isinstance(value, pulumi.FileAsset) else value for key, value in args.inputs.items()}
-        self.registrations.append(Registration(args.typ, args.name, inputs))
+        request = self.requests.get((args.typ, args.name))
+        before = frozenset(urn.rpartition("::")[2] for urn in request.dependencies) if request else frozenset()
+        self.registrations.append(Registration(args.typ, args.name, inputs, bool(request and request.protect), before))
         state = dict(args.inputs)
         if args.typ == "random:index/randomPassword:RandomPassword":
             state["result"] = f"generated-{args.name}"
-        bucket = args.inputs.get("bucket", args.name)
         if args.typ == "aws:s3/bucket:Bucket":
-            state["arn"] = f"arn:aws:s3:::{bucket}"
-            return bucket, state
+            state["bucket"] = args.inputs.get("bucket", f"{args.name}-1234567")
+            return state["bucket"], state
+        if args.typ == "aws:kms/key:Key":
+            state |= {"arn": KEY_ARN, "keyId": KEY_ARN.rpartition("/")[2]}
+        if args.typ == "aws:iam/role:Role":
+            state |= {
+                "arn": f"arn:aws:iam::{ACCOUNT}:role{args.inputs.get('path', '/')}{args.name}-1234567",
+                "name": f"{args.name}-1234567",
+            }
         return f"{args.name}-id", state
 
     def call(self, args: pulumi.runtime.MockCallArgs):
-        return {}
+        self.calls.append((args.token, args.args))
+        assert args.token == "aws:eks/getCluster:getCluster", f"the program asks for {args.token}: answer it here"
+        name = args.args["name"]
+        return {
+            "name": name,
+            "arn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/{name}",
+            "endpoint": "https://cluster.example.com",
+            "certificateAuthorities": [{"data": "Y2VydGlmaWNhdGU="}],
+            "identities": [{"oidcs": [{"issuer": ISSUER}]}],
+        }
 
     def of_type(self, suffix: str) -> dict[str, Registration]:
         """Registrations whose type token ends in `suffix`, by logical name."""
@@ -79,8 +111,10 @@ def stack_config(stack: str = "local", **overrides: Any) -> dict[str, Any]:
 
 def copy_of_project(directory: Path) -> Path:
     """The project as far as the program reads it, with a file where `make sample-data` writes the example's data."""
-    for part in ("infra", "feature_repo", "runtime", "stacks"):
+    for part in ("infra", "feature_repo", "runtime", "stacks", "sandbox/charts"):
         shutil.copytree(PROJECT / part, directory / part, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    (directory / AUTHORITY).parent.mkdir(parents=True)
+    shutil.copy(PROJECT / AUTHORITY, directory / AUTHORITY)
     (directory / "feature_repo" / "data").mkdir()
     (directory / "feature_repo" / "data" / "employee_attrition.parquet").touch()
     return directory
@@ -102,13 +136,21 @@ def run_program(config: Mapping[str, Any], *, stack: str = "local", preview: boo
     pulumi.runtime.set_mocks(engine, project="feast-eks", stack=stack, preview=preview)
     pulumi.runtime.set_all_config({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
 
+    register = pulumi.runtime.mocks.MockMonitor.RegisterResource
+
+    def remember(monitor, request):
+        engine.requests[request.type, request.name] = request
+        return register(monitor, request)
+
     @pulumi.runtime.test
     def program():
         with mock.patch.object(pulumi, "export", engine.outputs.__setitem__):
             runpy.run_path(str((project or _unchanged_project()) / "infra" / "__main__.py"), run_name="__main__")
 
     try:
-        program()
+        # The requests come after the program has run: they wait for its outputs.
+        with mock.patch.object(pulumi.runtime.mocks.MockMonitor, "RegisterResource", remember):
+            program()
     except Exception as error:
         error.engine = engine
         raise

@@ -5,14 +5,21 @@ import json
 import pulumi
 import pytest
 
-from tests.infra.engine import PROJECT, copy_of_project, run_program, stack_config
+from tests.infra.engine import KEY_ARN, STACKS, copy_of_project, run_program, stack_config
+from tests.infra.modes import MODES, config_of
 
-STACKS = sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in (PROJECT / "stacks").glob("Pulumi.*.yaml"))
 
-
-@pytest.fixture(scope="module", params=STACKS)
+@pytest.fixture(scope="module", params=[*STACKS, *(f"mode {mode}" for mode in MODES)])
 def deployed(request):
+    """The program on every stack file, and in every mode that it has."""
+    if mode := request.param.removeprefix("mode ") if request.param.startswith("mode ") else "":
+        return run_program(config_of(mode), stack="dev")
     return run_program(stack_config(request.param), stack=request.param)
+
+
+@pytest.fixture(scope="module")
+def charts(deployed):
+    return {name: chart.inputs["values"] for name, chart in deployed.of_type("helm.sh/v4:Chart").items()}
 
 
 def environment(container):
@@ -21,12 +28,12 @@ def environment(container):
 
 def test_every_part_of_the_feature_store_is_registered(deployed):
     for kind in (
-        *("core/v1:Namespace", "bucket:Bucket", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment", "CronJob"),
-        *("FeatureStore", "BucketVersioning", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration"),
+        *("core/v1:Namespace", "bucket:Bucket", "HorizontalPodAutoscaler", "Deployment", "CronJob", "providers:aws"),
+        *("providers:kubernetes", "FeatureStore", "BucketVersioning", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration"),
         *("BucketOwnershipControls", "BucketLifecycleConfiguration", "BucketPolicy"),
     ):
         deployed.one(kind if ":" in kind else f":{kind}")
-    assert set(deployed.of_type("helm.sh/v4:Chart")) == {"feast-postgresql", "feast-redis"}
+    assert set(deployed.of_type("helm.sh/v4:Chart")) <= {"feast-postgresql", "feast-redis"}
     assert set(deployed.of_type("batch/v1:Job")) == {"feature-definitions-apply", "materialization-backfill", "smoke-test-job"}
 
 
@@ -58,7 +65,7 @@ def test_every_pod_names_an_identity_of_its_own_that_exists(deployed):
 
 
 def test_passwords_reach_pods_by_reference_only(deployed):
-    secrets = {r.name for r in deployed.of_type("core/v1:Secret").values()}
+    secrets = set(deployed.of_type("core/v1:Secret"))
     for name, spec in deployed.pod_specs().items():
         for container in [*spec["containers"], *spec.get("initContainers", [])]:
             for variable, definition in environment(container).items():
@@ -69,27 +76,38 @@ def test_passwords_reach_pods_by_reference_only(deployed):
     assert "generated-" not in plain, "a generated password left the Secrets"
 
 
+def acl_of(engine):
+    """The users of Redis, where the program runs it."""
+    secret = engine.of_type("core/v1:Secret").get("feast-redis-acl")
+    assert bool(secret) == ("feast-redis" in engine.of_type("helm.sh/v4:Chart"))
+    return secret.inputs["stringData"]["value"]["users.acl"] if secret else ""
+
+
 def test_the_feature_server_may_not_write_to_any_store(deployed):
-    acl = deployed.of_type("core/v1:Secret")["feast-redis-acl"].inputs["stringData"]["value"]["users.acl"]
-    rules = {line.split()[1]: line for line in acl.splitlines()}
-    writing = {"+set", "+hset", "+del", "+hdel", "+@write", "+@all"}
-    assert not writing & set(rules["feast-feature-server"].split())
-    assert "+hset" in rules["feast-materialize"].split()
+    if acl := acl_of(deployed):
+        rules = {line.split()[1]: line for line in acl.splitlines()}
+        writing = {"+set", "+hset", "+del", "+hdel", "+@write", "+@all"}
+        assert not writing & set(rules["feast-feature-server"].split())
+        assert "+hset" in rules["feast-materialize"].split()
     server = environment(deployed.pod_specs()["feature-server-deployment"]["containers"][0])
     assert server["REGISTRY_PASSWORD"]["valueFrom"]["secretKeyRef"]["name"] == "feature-server-credentials"
     assert not {"OFFLINE_STORE_BUCKET", "AWS_ACCESS_KEY_ID"} & set(server), "the server has no business in the bucket"
 
 
 def test_redis_passwords_are_only_hashes_in_the_acl(deployed):
-    acl = deployed.of_type("core/v1:Secret")["feast-redis-acl"].inputs["stringData"]["value"]["users.acl"]
+    acl = acl_of(deployed)
     assert "generated-" not in acl
     assert acl.count(" #") == len(acl.splitlines()), "a user without a password hash could log in with none"
 
 
-def test_generated_passwords_start_with_a_letter(deployed):
-    passwords = deployed.of_type("core/v1:Secret")["feast-postgresql-auth"].inputs["stringData"]["value"]
-    assert set(passwords) == {"postgres-password", "password", "replication-password"}, "the chart refuses to render without all three"
-    assert all(value[0].isalpha() for value in passwords.values())
+def test_generated_passwords_start_with_a_letter(deployed, charts):
+    secrets = {name: secret.inputs["stringData"]["value"] for name, secret in deployed.of_type("core/v1:Secret").items()}
+    if "feast-postgresql" in charts:
+        wanted = {"postgres-password", "password", "replication-password"}
+        assert set(secrets["feast-postgresql-auth"]) == wanted, "the chart refuses to render without all three"
+    passwords = [text for data in secrets.values() for key, text in data.items() if key.endswith("password")]
+    assert len(passwords) >= 7
+    assert all(text[0].isalpha() for text in passwords), "Feast reads a Redis password as JSON"
     for generated in deployed.of_type(":RandomPassword").values():
         assert generated.inputs["special"] is False
         assert generated.inputs["length"] >= 24
@@ -115,7 +133,9 @@ def test_services_and_budget_select_exactly_the_server_pods(deployed):
     deployment = deployed.one(":Deployment").inputs["spec"]
     selector = deployment["selector"]["matchLabels"]
     assert selector.items() <= deployment["template"]["metadata"]["labels"].items()
-    assert deployed.one(":PodDisruptionBudget").inputs["spec"]["selector"]["matchLabels"] == selector
+    budgets = [budget.inputs["spec"]["selector"]["matchLabels"] for budget in deployed.of_type(":PodDisruptionBudget").values()]
+    fewest = deployed.one(":HorizontalPodAutoscaler").inputs["spec"]["minReplicas"]
+    assert budgets == ([selector] if fewest > 1 else []), "a budget for one pod could only block drains, or do nothing"
     services = deployed.of_type("core/v1:Service")
     assert [s.inputs["spec"]["selector"] for s in services.values()] == [selector, selector]
     others = [s for n, s in deployed.pod_specs().items() if n != "feature-server-deployment"]
@@ -154,7 +174,7 @@ def test_the_bucket_is_private_encrypted_and_versioned(deployed):
 
 
 def test_the_definitions_go_to_the_cluster_immutable_and_without_secrets(deployed):
-    config_map = deployed.one(":ConfigMap").inputs
+    config_map = deployed.of_type(":ConfigMap")["feature-definitions-config-map"].inputs
     assert config_map["immutable"] is True
     assert {"feature_views.py", "contract.lock.json", "feature_store.yaml"} <= set(config_map["data"])
     assert "${REGISTRY_PASSWORD}" in config_map["data"]["feature_store.yaml"]
@@ -164,7 +184,7 @@ def test_the_definitions_go_to_the_cluster_immutable_and_without_secrets(deploye
 
 def names_of_what_runs(engine):
     return {
-        "config map": engine.one(":ConfigMap").inputs["metadata"]["name"],
+        "config map": engine.of_type(":ConfigMap")["feature-definitions-config-map"].inputs["metadata"]["name"],
         **{name: job.inputs["metadata"]["name"] for name, job in engine.of_type("batch/v1:Job").items()},
     }
 
@@ -199,10 +219,19 @@ def test_definitions_without_a_fresh_contract_are_refused(tmp_path):
     assert refused.value.engine.registrations == []
 
 
-def test_two_runs_register_the_same(deployed):
-    again = run_program(stack_config(), stack="local")
-    by_name = sorted(again.registrations, key=lambda r: (r.type, r.name))
-    assert by_name == sorted(run_program(stack_config()).registrations, key=lambda r: (r.type, r.name))
+def test_an_entity_that_the_definitions_do_not_know_is_refused_before_anything_registers():
+    with pytest.raises(pulumi.RunError, match=r"smoke_test\.entities\.employee: (.|\n)*which has employee_id") as refused:
+        run_program(stack_config(smoke_test={"entities": {"employee": [101]}}))
+    assert refused.value.engine.registrations == []
+
+
+def in_order(engine):
+    return sorted(engine.registrations, key=lambda r: (r.type, r.name))
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_two_runs_register_the_same(stack):
+    assert in_order(run_program(stack_config(stack), stack=stack)) == in_order(run_program(stack_config(stack), stack=stack))
 
 
 def test_a_preview_shows_the_feature_services_before_anything_exists():
@@ -210,3 +239,153 @@ def test_a_preview_shows_the_feature_services_before_anything_exists():
     assert [name for name, _ in exported["feature_services"]["attrition_model_v1"]["features"]] == [
         *("tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction")
     ]
+
+
+# --- Providers --------------------------------------------------------------------------------------------------------
+
+
+def test_an_eks_cluster_is_asked_for_by_name_and_reached_with_a_fresh_token():
+    engine = run_program(config_of(), stack="dev", preview=True)
+    assert engine.calls == [("aws:eks/getCluster:getCluster", {"name": "somewhere"})]
+    provider = engine.one("providers:kubernetes").inputs
+    kubeconfig = json.loads(provider["kubeconfig"])
+    assert kubeconfig["clusters"][0]["cluster"]["server"] == "https://cluster.example.com"
+    assert kubeconfig["users"][0]["user"]["exec"]["command"] == "aws"
+    assert "token" not in kubeconfig["users"][0]["user"], "a token would be in the state, and stale"
+    assert provider["clusterIdentifier"] == "arn:aws:eks:eu-west-1:123456789012:cluster/somewhere", (
+        "an unpinned identity makes a renewed kubeconfig look like another cluster"
+    )
+
+
+def test_a_kube_context_asks_no_cloud():
+    engine = run_program(config_of("s3-compatible"), stack="dev")
+    assert engine.calls == []
+    provider = engine.one("providers:kubernetes").inputs
+    assert (provider["context"], provider["clusterIdentifier"]) == ("somewhere", "somewhere")
+    assert "kubeconfig" not in provider
+
+
+def test_the_aws_provider_acts_on_one_account_and_tags_everything():
+    tags = {"environment": "dev", "owner": "us"}
+    provider = run_program(config_of(aws={"account_id": "123456789012", "region": "eu-west-1"}, tags=tags), stack="dev").one(
+        "providers:aws"
+    )
+    assert json.loads(provider.inputs["allowedAccountIds"]) == ["123456789012"]
+    assert json.loads(provider.inputs["defaultTags"]) == {"tags": tags}
+    assert "endpoints" not in provider.inputs
+
+
+def test_an_s3_compatible_store_is_the_endpoint_of_the_provider():
+    provider = run_program(config_of("s3-compatible"), stack="dev").one("providers:aws").inputs
+    assert json.loads(provider["endpoints"]) == [{"s3": "https://s3.example.com:9000"}]
+    assert provider["s3UsePathStyle"] == "true"
+    assert provider["accessKey"]["value"] == "AKEY", "a secret stays one in the state"
+
+
+# --- Stores -----------------------------------------------------------------------------------------------------------
+
+
+def encryption(engine):
+    (rule,) = engine.one(":BucketServerSideEncryptionConfiguration").inputs["rules"]
+    return rule["applyServerSideEncryptionByDefault"], rule["bucketKeyEnabled"]
+
+
+def test_the_history_is_encrypted_with_a_key_of_its_own_that_is_rotated_and_protected():
+    engine = run_program(config_of(), stack="dev")
+    key = engine.one("kms/key:Key")
+    assert key.inputs["enableKeyRotation"] is True
+    assert key.inputs["deletionWindowInDays"] == 30
+    assert encryption(engine) == ({"sseAlgorithm": "aws:kms", "kmsMasterKeyId": KEY_ARN}, True)
+    assert engine.one("kms/alias:Alias").inputs["name"] == "alias/feast-eks/offline-store-bucket-1234567"
+
+
+def test_a_given_key_is_used_and_none_is_made():
+    given = KEY_ARN.replace("11111111", "99999999")
+    engine = run_program(config_of(offline_store={"kms_key_arn": given}), stack="dev")
+    assert not engine.of_type("kms/key:Key")
+    assert encryption(engine)[0]["kmsMasterKeyId"] == given
+    decrypts = json.loads(engine.of_type(":RolePolicy")["materialize-decrypts"].inputs["policy"])["Statement"][0]
+    assert decrypts["Resource"] == given
+
+
+def test_s3_s_own_encryption_needs_no_key_and_no_right_to_one():
+    engine = run_program(config_of(offline_store={"encryption": "s3"}), stack="dev")
+    assert encryption(engine)[0] == {"sseAlgorithm": "AES256"}
+    assert not [name for name in engine.of_type(":RolePolicy") if name.endswith("-decrypts")]
+
+
+def test_access_logs_go_to_the_named_bucket_under_the_name_of_this_one():
+    engine = run_program(config_of(offline_store={"bucket_name": "history", "log_bucket": "logs"}), stack="dev")
+    assert engine.one(":BucketLogging").inputs == {"bucket": "history", "targetBucket": "logs", "targetPrefix": "history/"}
+    assert not run_program(config_of(), stack="dev").of_type(":BucketLogging")
+
+
+def test_external_stores_have_no_chart_and_are_known_by_their_certificate():
+    engine = run_program(config_of("external"), stack="dev")
+    assert not engine.of_type("helm.sh/v4:Chart")
+    files = engine.of_type(":ConfigMap")["feature-definitions-config-map"].inputs["data"]
+    assert files["registry-ca.pem"].startswith("-----BEGIN CERTIFICATE-----")
+    assert files["online-store-ca.pem"] == files["registry-ca.pem"]
+    mounted = {item["path"] for item in engine.pod_specs()["feature-server-deployment"]["volumes"][0]["configMap"]["items"]}
+    assert {"registry-ca.pem", "online-store-ca.pem"} <= mounted
+    prepare = environment(engine.pod_specs()["feature-definitions-apply"]["initContainers"][0])
+    assert prepare["PGSSLMODE"]["value"] == "verify-full"
+    assert prepare["PGSSLROOTCERT"]["value"] == "/etc/feast/repo/registry-ca.pem"
+    assert prepare["REGISTRY_ADMIN_USER"]["valueFrom"]["secretKeyRef"] == {"name": "registry-administrator", "key": "username"}
+
+
+def test_replicas_of_the_registry_are_waited_for_by_apply_only():
+    engine = run_program(config_of("highly-available"), stack="dev")
+    waits = {name for name, spec in engine.pod_specs().items() if "REGISTRY_REPLICAS" in environment(spec["containers"][0])}
+    assert waits == {"feature-definitions-apply"}
+
+
+def test_every_image_of_a_chart_is_named(charts):
+    """What is not named falls back to an image that is published no more."""
+    for name, values in charts.items():
+        images = [values["image"], *(part["image"] for part in (values["metrics"], values.get("sentinel", {})) if part.get("enabled"))]
+        assert all(image["registry"] and image["repository"] and (image["tag"] or image["digest"]) for image in images), name
+
+
+def test_nodes_of_a_store_connect_to_what_the_table_lists_only(charts):
+    for name, values in charts.items():
+        policies = [
+            node["networkPolicy"] for node in (values, values.get("primary", {}), values.get("readReplicas", {})) if "networkPolicy" in node
+        ]
+        assert policies, name
+        assert all(policy["enabled"] and not policy["allowExternal"] and not policy["allowExternalEgress"] for policy in policies), name
+
+
+def test_chart_values_are_known_in_a_preview():
+    """An unknown value would hide every object of the chart from reviewers and policies."""
+    for mode in MODES:
+        for name, chart in run_program(config_of(mode), stack="dev", preview=True).of_type("helm.sh/v4:Chart").items():
+            assert pulumi.runtime.rpc.UNKNOWN not in json.dumps(chart.inputs["values"]), f"{name} in {mode}"
+
+
+def protected(engine):
+    return {r.name for r in engine.registrations if r.protect}
+
+
+@pytest.mark.parametrize("mode", ["standalone", "highly-available"])
+def test_what_holds_data_is_protected_unless_the_stack_file_says_otherwise(mode):
+    engine = run_program(config_of(mode), stack="dev")
+    assert {"offline-store-bucket", "offline-store-key", "namespace-namespace", "feast-postgresql", "feast-redis"} <= protected(engine)
+    assert set(engine.of_type(":RandomPassword")) <= protected(engine), "a database keeps the password that its volume was made with"
+    assert protected(run_program(config_of(mode, protect_data=False), stack="dev")) == set()
+
+
+def test_a_change_of_size_changes_values_and_no_names():
+    """Without monitoring, whose alerts know how many replicas there should be."""
+    small = run_program(config_of("highly-available", monitoring={"enabled": False}), stack="dev")
+    change = {"registry": MODES["highly-available"]["registry"] | {"memory_mib": 4096, "read_replicas": 3}}
+    large = run_program(config_of("highly-available", monitoring={"enabled": False}, **change), stack="dev")
+    assert [(r.type, r.name) for r in in_order(small)] == [(r.type, r.name) for r in in_order(large)]
+    different = [a.name for a, b in zip(in_order(small), in_order(large), strict=True) if a.inputs != b.inputs]
+    assert different == ["feast-postgresql"], "nothing else rolls"
+
+
+def test_what_starts_a_pod_with_access_waits_for_the_access(deployed):
+    granted = {r.name for r in deployed.registrations if r.type.endswith((":PodIdentityAssociation", ":RolePolicy"))}
+    apply = deployed.of_type("batch/v1:Job")["feature-definitions-apply"]
+    assert granted <= apply.depends_on, "a pod that starts before its role is bound has no access, and does not get it later"

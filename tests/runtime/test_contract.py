@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from feast import FileSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,3 +96,20 @@ def test_a_feature_stands_on_one_line_of_the_lock_file():
     text = contract.render(services(("v", 'quote"d, name', "Int64")))
     assert '        ["v", "quote\\"d, name", "Int64"]\n' in text
     assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("s3://features/employee_attrition.parquet", "employee_attrition.parquet"),
+        ("s3://features/pay/history/", "pay/history"),
+        ("data/pay/history", "pay/history"),
+        ("elsewhere/pay.parquet", "pay.parquet"),
+    ],
+)
+def test_a_source_is_named_by_its_place_in_the_offline_store_whatever_the_bucket(monkeypatch, path, key):
+    """The program lets roles read these keys and nothing else, so a folder that got lost would be a right that is missing."""
+    monkeypatch.setenv("OFFLINE_STORE_BUCKET", "features")
+    source = FileSource(name="source", path=path, timestamp_field="event_timestamp")
+    described = contract.describe(project="p", definitions="0", entities=[], sources=[source], views=[], services=[])
+    assert described["sources"]["source"]["file"] == key

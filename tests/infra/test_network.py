@@ -1,0 +1,89 @@
+"""Who may talk to whom: allowed at both ends, and nothing else."""
+
+import pytest
+
+from feast_eks import network
+from feast_eks.identities import IDENTITIES
+from tests.infra.modes import MODES, settings
+
+modes = pytest.mark.parametrize("mode", MODES)
+
+
+def reached(mode, target):
+    return {source.name: ports for source, found, ports in network.edges(settings(mode)) if found.name == target}
+
+
+@modes
+def test_every_connection_is_allowed_at_both_ends(mode):
+    policies = network.network_policies(settings(mode))
+    for source, target, ports in network.edges(settings(mode)):
+        if "podSelector" in source.kubernetes:
+            egress = policies[f"{source.name}-to-{target.name}"]["egress"][0]
+            assert [p["port"] for p in egress["ports"]] == ports
+            assert egress["to"] == [target.kubernetes]
+        if "podSelector" in target.kubernetes:
+            assert policies[f"{target.name}-from-{source.name}"]["ingress"][0]["from"] == [source.kubernetes]
+
+
+@modes
+def test_no_two_connections_share_a_policy(mode):
+    edges = network.edges(settings(mode))
+    ends = sum(("podSelector" in s.kubernetes) + ("podSelector" in t.kubernetes) for s, t, _ in edges)
+    assert len(network.network_policies(settings(mode))) == ends + 2, "one policy would have overwritten another"
+
+
+@modes
+def test_whoever_has_a_right_in_a_store_reaches_it_and_nobody_else_does(mode):
+    among = {"registry", "online-store", "monitoring"}
+    for store, right in (("registry", "registry"), ("online-store", "online_store"), ("offline-store", "offline_store")):
+        entitled = {identity.pods for identity in IDENTITIES if identity.pods and getattr(identity, right)}
+        assert set(reached(mode, store)) - among == entitled, f"the network and the table of identities disagree about the {store}"
+
+
+@modes
+def test_only_clients_monitoring_and_the_smoke_test_reach_the_server(mode):
+    watched = {"monitoring"} if settings(mode).monitoring.enabled else set()
+    assert set(reached(mode, "feature-server")) == {"smoke-test", "clients"} | watched
+
+
+@modes
+def test_no_pod_may_ask_for_the_credentials_of_its_node(mode):
+    for name, policy in network.network_policies(settings(mode)).items():
+        for rule in policy.get("egress", []):
+            for peer in rule.get("to", []):
+                if "ipBlock" in peer and peer["ipBlock"]["cidr"] != network.POD_IDENTITY_AGENT:
+                    assert network.INSTANCE_METADATA in peer["ipBlock"]["except"], name
+
+
+def test_only_who_has_a_role_reaches_the_agent_that_hands_it_out():
+    entitled = {identity.pods for identity in IDENTITIES if identity.offline_store}
+    assert reached("standalone", "pod-identity-agent") == {pods: [80] for pods in entitled}
+    assert not reached("irsa", "pod-identity-agent"), "these pods get their role from STS"
+    assert not reached("s3-compatible", "pod-identity-agent"), "these pods have a key, and no role"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"), [("https://s3.example.com", 443), ("http://10.0.0.1:9000", 9000), ("http://s3.example.com", 80)]
+)
+def test_an_offline_store_is_reached_on_its_port_only(endpoint, port):
+    chosen = settings("s3-compatible", offline_store={"endpoint_url": endpoint, "encryption": "s3"})
+    found = [ports for source, target, ports in network.edges(chosen) if (source.name, target.name) == ("materialize", "offline-store")]
+    assert found == [[port]]
+
+
+def test_an_external_store_is_reached_on_its_port_only():
+    external = {"mode": "external", "external": {"host": "db.example.com", "port": 6432}}
+    chosen = settings("external", registry=external)
+    assert [ports for _, target, ports in network.edges(chosen) if target.name == "registry"] == [[6432]] * 3
+
+
+def test_nodes_of_a_store_reach_each_other_only_where_there_are_several():
+    assert reached("highly-available", "registry")["registry"] == [5432]
+    assert reached("highly-available", "online-store")["online-store"] == [6379, 26379], "Sentinels watch the nodes and each other"
+    assert not {"registry", "online-store"} & (set(reached("standalone", "registry")) | set(reached("standalone", "online-store")))
+
+
+def test_prometheus_is_let_in_from_the_namespace_that_the_stack_file_names():
+    chosen = settings(monitoring={"namespace": "observability"})
+    peers = {str(source.kubernetes) for source, _, _ in network.edges(chosen) if source.name == "monitoring"}
+    assert peers == {"{'namespaceSelector': {'matchLabels': {'kubernetes.io/metadata.name': 'observability'}}}"}
