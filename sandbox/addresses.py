@@ -28,6 +28,8 @@ DNS_READY_PORT = 8181
 S3_PORT = 5566
 S3_URL = f"http://{HOST_ADDRESS}:{S3_PORT}"
 REGION = "eu-west-1"
+AWS_READY_URL = f"{S3_URL}/moto-api/feast-eks"  # answered by our own server only, not by any moto
+EKS_CLUSTERS = ("feast-dev", "feast-staging", "feast-prod")  # in AWS from the start; each is the sandbox's Kubernetes
 
 CONTEXT = "feast-eks-sandbox"
 NODE = "sandbox-node"

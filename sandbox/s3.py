@@ -1,4 +1,4 @@
-"""S3, IAM and STS for the sandbox: one moto server, reachable from the machine and from pods.
+"""S3, IAM, STS, KMS and EKS for the sandbox: one moto server with our additions, reachable from the machine and from pods.
 
 It keeps everything in memory. Each start is a new `instance`: until the program has been rolled out onto that instance,
 `is_empty_for_the_program` says that the program's buckets are not there, however many runs were interrupted in between.
@@ -12,18 +12,20 @@ import moto
 
 from sandbox import addresses as at
 from sandbox.daemons import Daemon, answers, running, stop
-from sandbox.state import STATE, read_record, write
+from sandbox.state import CLONE, KUBECONFIG, STATE, read_record, write
 
 ROLLED_OUT = STATE / "s3" / "rolled-out.json"
 
 
 def server() -> Daemon:
-    """moto, run by this clone's Python."""
+    """`sandbox.aws_server`, run by this clone's Python."""
+    command = [sys.executable, "-m", "sandbox.aws_server", "--host", at.HOST_ADDRESS, "--port", str(at.S3_PORT)]
+    command += ["--kubeconfig", str(KUBECONFIG), *(f"--cluster={name}" for name in at.EKS_CLUSTERS)]
     return Daemon(
         name="s3",
-        command=[sys.executable, "-m", "moto.server", "--host", at.HOST_ADDRESS, "--port", str(at.S3_PORT)],
-        environment={"MOTO_VERSION": moto.__version__, "PYTHONUNBUFFERED": "1"},
-        healthy=lambda: answers(f"{at.S3_URL}/moto-api/"),
+        command=command,
+        environment={"MOTO_VERSION": moto.__version__, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(CLONE)},
+        healthy=lambda: answers(at.AWS_READY_URL),
     )
 
 

@@ -12,7 +12,7 @@ def run_tests() -> int:
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest"],
         cwd=state.CLONE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(state.CLONE / part) for part in (".", "infra", "runtime"))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(state.CLONE / part) for part in (".", "infra", "runtime", "policies"))},
         start_new_session=True,  # Ctrl-C reaches it through us, so that we are still there to clean up
     )
     try:

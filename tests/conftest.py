@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-TIERS = ("infra", "feature_repo", "runtime", "sandbox", "engine", "e2e")
+TIERS = ("infra", "policies", "delivery", "feature_repo", "runtime", "sandbox", "engine", "e2e")
 """Quick and local first: what fails early costs little."""
 
 

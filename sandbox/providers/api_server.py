@@ -17,9 +17,12 @@ import yaml
 from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 
+from sandbox.providers import login
+from sandbox.providers.login import LoginError
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
 FIELD_MANAGER = "feast-eks-sandbox"
+NO_SUCH_KIND = "NoSuchKind"
 Object = dict[str, Any]
 
 # Kinds of the built-in API that live outside namespaces; any other kind is looked up at the server.
@@ -83,6 +86,22 @@ class Kubeconfig:
         """The namespace that the context chooses."""
         return str(self._named("contexts", self.context).get("context", {}).get("namespace") or "default")
 
+    @property
+    def login(self) -> Mapping[str, Any]:
+        """The command that the context's user logs in with; empty where the kubeconfig itself has the credentials."""
+        return self._named("users", self._user).get("user", {}).get("exec") or {}
+
+    def logged_in(self) -> dict[str, Any]:
+        """The content with credentials in the place of the command for getting them. Raises LoginError."""
+        if not self.login:
+            return dict(self.content)
+        user = {"name": self._user, "user": login.credentials(self.login)}
+        return {**self.content, "users": [user]}
+
+    @property
+    def _user(self) -> str:
+        return str(self._named("contexts", self.context).get("context", {}).get("user", ""))
+
     def _named(self, section: str, name: str) -> dict[str, Any]:
         return next((entry for entry in self.content.get(section) or [] if entry.get("name") == name), {})
 
@@ -132,14 +151,7 @@ class ApiServer:
 
     def __init__(self, kubeconfig: Kubeconfig) -> None:
         self.kubeconfig = kubeconfig
-        settings = client.Configuration()
-        try:
-            config.load_kube_config_from_dict(dict(kubeconfig.content), context=kubeconfig.context, client_configuration=settings)
-        except (ConfigException, TypeError, KeyError, ValueError) as error:
-            raise InvalidInput("kubeconfig", f"{kubeconfig.origin} cannot be used: {error}") from None
-        settings.connection_pool_maxsize = 64  # one per awaited object
-        settings.retries = urllib3.Retry(total=2, connect=1, read=False, status=0, backoff_factor=0.2)
-        self._client = client.ApiClient(settings)
+        self._client = _connected(kubeconfig)
         self._discovered: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
 
@@ -163,7 +175,7 @@ class ApiServer:
         """Server-side apply: creates or takes over. Raises ApiError, also for a kind that the server does not have."""
         path = self.path(item)
         if path is None:
-            raise ApiError(HTTPStatus.NOT_FOUND, f"the cluster has no kind {item.get('kind')} in {item.get('apiVersion')}", "NoSuchKind")
+            raise ApiError(HTTPStatus.NOT_FOUND, self._no_such_kind(item), NO_SUCH_KIND)
         query = {"fieldManager": manager, "force": "true", **({"dryRun": "All"} if dry_run else {})}
         return self.request("PATCH", path, query=query, body=item, content_type="application/apply-patch+yaml")
 
@@ -247,6 +259,12 @@ class ApiServer:
                     found += [f"{api_version}/{kind}" for kind in sorted(kinds)]
         return found
 
+    def _no_such_kind(self, item: Mapping[str, Any]) -> str:
+        message = f"the cluster {self.kubeconfig.server} has no kind {item.get('kind')} in {item.get('apiVersion')}"
+        group = str(item.get("apiVersion")).rpartition("/")[0]
+        built_in = not group or group in _BUILT_IN_GROUPS or group.endswith(".k8s.io")
+        return message if built_in else f"{message}; install the CustomResourceDefinition that brings it, or do without what needs it"
+
     def _resource(self, api_version: str, kind: str) -> dict[str, Any] | None:
         with self._lock:
             known = self._discovered.get(api_version)
@@ -283,21 +301,29 @@ class ApiServer:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> bytes:
-        prepared = self._client.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content_type},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        try:
-            answer = self._client.call_api(*prepared, _request_timeout=(5, 60)).response
-            content = bytes(answer.data)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(self._unreachable(error)) from None
-        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise _api_error(answer.status, content, self.kubeconfig)
+        def send() -> tuple[int, bytes]:
+            connection = self._client
+            prepared = connection.param_serialize(
+                method,
+                path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": accept, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            try:
+                answer = connection.call_api(*prepared, _request_timeout=(5, 60)).response
+                return int(answer.status), bytes(answer.data)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise Unreachable(self._unreachable(error)) from None
+
+        status, content = send()
+        if status == HTTPStatus.UNAUTHORIZED and self.kubeconfig.login:
+            # What a command gives is good for minutes; an update may take longer.
+            self._client = _connected(self.kubeconfig)
+            status, content = send()
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            raise _api_error(status, content, self.kubeconfig)
         return content
 
     def _unreachable(self, error: Exception) -> str:
@@ -308,6 +334,19 @@ class ApiServer:
             f"{self.kubeconfig.origin}) does not answer: {detail.rstrip('.')}. "
             "Start it (the sandbox's own: `make up`) or choose another context."
         )
+
+
+def _connected(kubeconfig: Kubeconfig) -> client.ApiClient:
+    """A client with valid credentials. Raises InvalidInput."""
+    settings = client.Configuration()
+    try:
+        content = kubeconfig.logged_in()
+        config.load_kube_config_from_dict(content, context=kubeconfig.context, client_configuration=settings)
+    except (LoginError, ConfigException, TypeError, KeyError, ValueError) as error:
+        raise InvalidInput("kubeconfig", f"{kubeconfig.origin} cannot be used: {error}") from None
+    settings.connection_pool_maxsize = 64  # one per awaited object
+    settings.retries = urllib3.Retry(total=2, connect=1, read=False, status=0, backoff_factor=0.2)
+    return client.ApiClient(settings)
 
 
 def _group_path(api_version: str) -> str:

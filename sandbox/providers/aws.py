@@ -1,4 +1,4 @@
-"""Stand-in for `pulumi-aws`: a few S3 and IAM types over moto. Never talks to AWS."""
+"""Stand-in for `pulumi-aws`: a few types of S3, IAM, KMS and EKS over moto. Never talks to AWS."""
 
 # ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
@@ -15,11 +15,17 @@ from botocore.parsers import ResponseParserError
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from sandbox.providers import aws_cloud, aws_iam, aws_s3, diff, plugin, wire
+from sandbox.providers import aws_account, aws_cloud, aws_eks, aws_iam, aws_kms, aws_s3, diff, plugin, wire
 from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
-KINDS: Mapping[str, Kind] = {**aws_s3.KINDS, **aws_iam.KINDS}
+KINDS: Mapping[str, Kind] = {**aws_s3.KINDS, **aws_iam.KINDS, **aws_kms.KINDS, **aws_eks.KINDS}
+FUNCTIONS: Mapping[str, Callable[[Cloud, Mapping[str, Any]], Inputs]] = {
+    **aws_account.FUNCTIONS,
+    **aws_iam.FUNCTIONS,
+    **aws_kms.FUNCTIONS,
+    **aws_eks.FUNCTIONS,
+}
 _AUTONAME_SUFFIX_LENGTH = 7
 # In the state: what the stand-in stored, as it was to be read right afterwards.
 _WRITTEN = "__written"
@@ -55,7 +61,9 @@ class Aws(plugin.Provider):
         return plugin.check_response(marked, failures)
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self._cloud = aws_cloud.configure(wire.reveal(wire.read(request.args)))
+        inputs = wire.reveal(wire.read(request.args))
+        self._cloud = aws_cloud.configure(inputs)
+        self._ask(lambda: aws_cloud.require_account(self.cloud, inputs))
         return super().Configure(request, context)
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -65,7 +73,7 @@ class Aws(plugin.Provider):
         if kind is None:
             reason = f"the sandbox's AWS provider has no {token}; it has {', '.join(sorted(KINDS))}"
             return plugin.check_response(inputs, [InvalidInput("", reason)])
-        inputs = {**inputs, **_written_documents(kind, inputs)}
+        inputs = {**kind.defaults, **inputs, **_written_documents(kind, inputs)}
         if kind.name and inputs.get(kind.name) is None:
             inputs[kind.name] = _auto_name(kind, request, inputs)
         return plugin.check_response(inputs, _problems(kind, wire.reveal(inputs)))
@@ -83,7 +91,7 @@ class Aws(plugin.Provider):
         if kind.taggable and not wire.has_unknown(new) and state.get("tagsAll", {}) != aws_cloud.tags_of(self.cloud, new):
             found.setdefault(("tagsAll",), "UPDATE")
         same_name = not kind.name or old.get(kind.name) == new.get(kind.name)
-        return diff.response(found, lambda path: path[0] in kind.force_new, delete_before_replace=same_name)
+        return diff.response(found, lambda path: path[0] in kind.force_new, delete_before_replace=same_name and not kind.many)
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
         marked = wire.read(request.properties)
@@ -129,22 +137,11 @@ class Aws(plugin.Provider):
         return empty_pb2.Empty()
 
     def Invoke(self, request: Any, context: grpc.ServicerContext) -> Any:
-        functions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "aws:index/getCallerIdentity:getCallerIdentity": self._caller_identity,
-            "aws:index/getRegion:getRegion": self._region,
-            "aws:index/getPartition:getPartition": lambda _arguments: {
-                "partition": "aws",
-                "dnsSuffix": "amazonaws.com",
-                "id": "aws",
-                "reverseDnsPrefix": "com.amazonaws",
-            },
-            "aws:iam/getPolicyDocument:getPolicyDocument": aws_iam.policy_document,
-        }
-        function = functions.get(request.tok)
+        function = FUNCTIONS.get(request.tok)
         if function is None:
-            raise ProviderError(f"the sandbox's AWS provider has no function {request.tok}; it has {', '.join(sorted(functions))}")
+            raise ProviderError(f"the sandbox's AWS provider has no function {request.tok}; it has {', '.join(sorted(FUNCTIONS))}")
         arguments = wire.reveal(wire.read(request.args))
-        return provider_pb2.InvokeResponse(**{"return": wire.write(self._ask(lambda: function(arguments)))})
+        return provider_pb2.InvokeResponse(**{"return": wire.write(self._ask(lambda: function(self.cloud, arguments)))})
 
     # --- Parts ---
 
@@ -173,15 +170,6 @@ class Aws(plugin.Provider):
         if kind.taggable and not wire.has_unknown(marked.get("tags")):
             known["tagsAll"] = aws_cloud.tags_of(self.cloud, wire.reveal(marked))
         return {**known, **marked}
-
-    def _caller_identity(self, _arguments: dict[str, Any]) -> dict[str, Any]:
-        identity = self.cloud.client("sts").get_caller_identity()
-        account = identity["Account"]
-        return {"accountId": account, "id": account, "arn": identity["Arn"], "userId": identity["UserId"]}
-
-    def _region(self, _arguments: dict[str, Any]) -> dict[str, Any]:
-        region = self.cloud.region
-        return {"region": region, "name": region, "id": region, "description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
 
 
 def inputs_now(kind: Kind, inputs: Mapping[str, Any], live: Mapping[str, Any], written: Mapping[str, Any] | None = None) -> Inputs:
@@ -233,7 +221,7 @@ def _problems(kind: Kind, inputs: Inputs) -> Iterator[InvalidInput]:
         if name not in supported and value is not None:
             yield InvalidInput(name, f"is not supported by the sandbox's AWS provider; it knows {', '.join(sorted(supported))}")
     for name in kind.required:
-        if inputs.get(name) in (None, ""):
+        if inputs.get(name) is None or (inputs[name] == "" and name not in kind.may_be_empty):
             yield InvalidInput(name, "is missing")
     yield from _document_problems(kind, inputs)
     yield from kind.problems(inputs)
@@ -274,11 +262,11 @@ def _auto_name(kind: Kind, request: Any, inputs: Mapping[str, Any]) -> Any:
         if request.autonaming.mode == provider_pb2.CheckRequest.AutonamingOptions.DISABLE:
             return None
         if request.autonaming.proposed_name:
-            return request.autonaming.proposed_name
+            return f"{kind.name_start}{request.autonaming.proposed_name}"
     if kind.name == "key":  # an object is called what the resource is called
         return plugin.resource_name(request.urn)
     suffix = hashlib.sha256(request.randomSeed or request.urn.encode()).hexdigest()[:_AUTONAME_SUFFIX_LENGTH]
-    start = prefix or f"{plugin.resource_name(request.urn)}-"
+    start = prefix or f"{kind.name_start}{plugin.resource_name(request.urn)}-"
     if kind.name == "bucket":
         start = start.lower().replace("_", "-")
     return start[: kind.longest_name - len(suffix)] + suffix

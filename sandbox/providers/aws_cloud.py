@@ -5,6 +5,7 @@
 import ipaddress
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from botocore.parsers import ResponseParserError
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
 Inputs = dict[str, Any]
+
+_ACCOUNT = re.compile(r"\d{12}")
 
 _NO_ENDPOINT = (
     "the sandbox's AWS provider talks to a stand-in for AWS only, never to AWS itself, and knows no address of one: "
@@ -89,6 +92,9 @@ def configure(inputs: Mapping[str, Any]) -> Cloud:
     if not region:
         raise InvalidInput("region", "is missing: set aws:region in the stack file, or AWS_REGION")
     default_tags = decoded(inputs, "defaultTags", {}) or {}
+    if not isinstance(default_tags, Mapping) or not isinstance(default_tags.get("tags") or {}, Mapping):
+        raise InvalidInput("defaultTags", f"must be a map with tags, not {default_tags!r}")
+    _accounts(inputs)
     return Cloud(
         region=str(region),
         endpoints=endpoints,
@@ -98,19 +104,49 @@ def configure(inputs: Mapping[str, Any]) -> Cloud:
     )
 
 
+def require_account(cloud: Cloud, inputs: Mapping[str, Any]) -> None:
+    """Refuses to work in an account that the program does not mean. Raises InvalidInput, as the official provider would."""
+    allowed, forbidden = _accounts(inputs)
+    if not allowed and not forbidden:
+        return
+    account = cloud.account()
+    if account in forbidden or (allowed and account not in allowed):
+        raise InvalidInput("allowedAccountIds" if allowed else "forbiddenAccountIds", f"AWS account ID not allowed: {account}")
+
+
+def _accounts(inputs: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The allowed accounts and the forbidden ones."""
+    found = []
+    for name in ("allowedAccountIds", "forbiddenAccountIds"):
+        accounts = decoded(inputs, name, []) or []
+        if not isinstance(accounts, list):
+            raise InvalidInput(name, f"must be a list of account ids, not {accounts!r}")
+        for account in accounts:
+            if not isinstance(account, str) or not _ACCOUNT.fullmatch(account):
+                raise InvalidInput(name, f"{account!r} is no account id: twelve digits, as a text")
+        found.append(accounts)
+    if all(found):
+        raise InvalidInput("forbiddenAccountIds", "cannot be given together with allowedAccountIds")
+    return found[0], found[1]
+
+
 class Kind:
     """One type of AWS resource: how to make, look at, change and remove it, in terms of its Pulumi inputs."""
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    may_be_empty: tuple[str, ...] = ()  # of the required ones
     # A change of these needs a new resource.
     force_new: tuple[str, ...] = ()
     # What `read` finds out; the other inputs are taken to be as they were.
     readable: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()  # inputs that hold JSON
+    defaults: Mapping[str, Any] = {}  # where nothing is not the same as false or empty
     name: str = ""  # the input that gets a generated name where the program gives none
+    name_start: str = ""  # what a generated name has to begin with
     longest_name = 64
     taggable = False
+    many = False  # nothing keeps two alike from being there at once, so a replacement need not wait for a deletion
 
     def create(self, cloud: Cloud, inputs: Inputs) -> str:
         """Makes it, or takes over what an interrupted run has left, and returns its id."""
@@ -173,9 +209,9 @@ def explain(error: Exception) -> ProviderError:
         return ProviderError(f"{error.operation_name}: {details.get('Message') or details.get('Code')}")
     if isinstance(error, EndpointConnectionError):
         address = error.kwargs.get("endpoint_url", "")
-        return ProviderError(f"the sandbox's S3, IAM and STS at {address} do not answer; `make up` starts them")
+        return ProviderError(f"the sandbox's AWS at {address} do not answer; `make up` starts them")
     if isinstance(error, ResponseParserError):
-        return ProviderError("what answers at the endpoint of the sandbox's S3, IAM and STS is not AWS-like; `make up` starts them")
+        return ProviderError("what answers at the endpoint of the sandbox's AWS is not AWS-like; `make up` starts them")
     return ProviderError(str(error))
 
 
@@ -193,7 +229,7 @@ def decoded(inputs: Mapping[str, Any], name: str, default: Any) -> Any:
 def _endpoints(inputs: Mapping[str, Any]) -> dict[str, str]:
     """Addresses by service; the empty name stands for all services."""
     found = {"": os.environ.get("AWS_ENDPOINT_URL", "")}
-    for service in ("s3", "iam", "sts"):
+    for service in ("s3", "iam", "sts", "kms", "eks"):
         found[service] = os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}", "")
     given = decoded(inputs, "endpoints", []) or []
     for group in given if isinstance(given, list) else [given]:

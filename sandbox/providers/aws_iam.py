@@ -3,32 +3,60 @@
 # ruff: noqa: D101, D102, ARG002 - each class is one AWS resource; what its methods do is said at Kind
 
 import json
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from botocore.exceptions import ClientError
 
+from sandbox.providers import wire
 from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind, as_tag_list, code, own_tags, tags_of
+from sandbox.providers.plugin import InvalidInput, ProviderError
 
 _MISSING = "NoSuchEntity"
 _TAKEN = "EntityAlreadyExists"
 _OLDEST_LANGUAGE_STILL_WRITTEN = "2012-10-17"
+_POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/\S+")
+_SHORTEST_SESSION = 3600  # also what a role has that says nothing
+_LONGEST_SESSION = 43200
 
 
 class Role(Kind):
     required = ("assumeRolePolicy",)
-    optional = ("name", "namePrefix", "description", "path", "maxSessionDuration", "forceDetachPolicies", "tags")
+    optional = (
+        "name",
+        "namePrefix",
+        "description",
+        "path",
+        "maxSessionDuration",
+        "forceDetachPolicies",
+        "permissionsBoundary",
+        "tags",
+    )
     force_new = ("name", "namePrefix", "path")
-    readable = ("assumeRolePolicy", "name", "description", "path", "maxSessionDuration", "tags")
+    readable = ("assumeRolePolicy", "name", "description", "path", "maxSessionDuration", "permissionsBoundary", "tags")
     documents = ("assumeRolePolicy",)
     name = "name"
     taggable = True
 
+    def problems(self, inputs: Inputs) -> Iterator[InvalidInput]:
+        boundary = inputs.get("permissionsBoundary")
+        if isinstance(boundary, str) and boundary and not wire.is_unknown(boundary) and not _POLICY_ARN.fullmatch(boundary):
+            yield InvalidInput("permissionsBoundary", f"{boundary!r} is no ARN of a policy")
+        hours = inputs.get("maxSessionDuration")
+        if isinstance(hours, int) and not _SHORTEST_SESSION <= hours <= _LONGEST_SESSION:
+            yield InvalidInput("maxSessionDuration", f"must be {_SHORTEST_SESSION} to {_LONGEST_SESSION} seconds, not {hours}")
+
     def create(self, cloud: Cloud, inputs: Inputs) -> str:
         request = {"RoleName": inputs["name"], "AssumeRolePolicyDocument": inputs["assumeRolePolicy"]}
-        for name, parameter in (("description", "Description"), ("path", "Path"), ("maxSessionDuration", "MaxSessionDuration")):
+        for name, parameter in (
+            ("description", "Description"),
+            ("path", "Path"),
+            ("maxSessionDuration", "MaxSessionDuration"),
+            ("permissionsBoundary", "PermissionsBoundary"),
+        ):
             if inputs.get(name):
                 request[parameter] = inputs[name]
         try:
@@ -45,8 +73,12 @@ class Role(Kind):
         client.update_role(
             RoleName=resource_id,
             Description=inputs.get("description") or "",
-            MaxSessionDuration=inputs.get("maxSessionDuration") or 3600,
+            MaxSessionDuration=inputs.get("maxSessionDuration") or _SHORTEST_SESSION,
         )
+        if inputs.get("permissionsBoundary"):
+            client.put_role_permissions_boundary(RoleName=resource_id, PermissionsBoundary=inputs["permissionsBoundary"])
+        elif _boundary(self._get(cloud, resource_id)):
+            client.delete_role_permissions_boundary(RoleName=resource_id)
         wanted = tags_of(cloud, inputs)
         present = {tag["Key"] for tag in client.list_role_tags(RoleName=resource_id)["Tags"]}
         if surplus := sorted(present - wanted.keys()):
@@ -59,8 +91,12 @@ class Role(Kind):
         found: Inputs = {"name": resource_id, "assumeRolePolicy": _text(role["AssumeRolePolicyDocument"])}
         if role.get("Description"):
             found["description"] = role["Description"]
-        for name, value, default in (("path", role["Path"], "/"), ("maxSessionDuration", role.get("MaxSessionDuration"), 3600)):
-            if value != default or inputs.get(name):
+        for name, value, default in (
+            ("path", role["Path"], "/"),
+            ("maxSessionDuration", role.get("MaxSessionDuration"), _SHORTEST_SESSION),
+            ("permissionsBoundary", _boundary(role), ""),
+        ):
+            if value != default or (value and inputs.get(name)):
                 found[name] = value
         if tags := own_tags(cloud, cloud.client("iam").list_role_tags(RoleName=resource_id)["Tags"], inputs):
             found["tags"] = tags
@@ -241,7 +277,28 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def policy_document(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _identity_provider(cloud: Cloud, arguments: Mapping[str, Any]) -> Inputs:
+    """`getOpenIdConnectProvider`: the one that trusts a cluster's service accounts, by ARN or by the issuer's URL."""
+    client = cloud.client("iam")
+    wanted = str(arguments.get("url") or "").removeprefix("https://")
+    for listed in client.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        arn = listed["Arn"]
+        if arn == arguments.get("arn") or (wanted and arn.partition(":oidc-provider/")[2] == wanted):
+            live = client.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+            return {
+                "id": arn,
+                "arn": arn,
+                "url": live["Url"].removeprefix("https://"),
+                "clientIdLists": live.get("ClientIDList") or [],
+                "thumbprintLists": live.get("ThumbprintList") or [],
+                "tags": {tag["Key"]: tag["Value"] for tag in live.get("Tags") or []},
+            }
+    if not wanted and not arguments.get("arn"):
+        raise InvalidInput("url", "is missing, and so is arn: which identity provider?")
+    raise ProviderError(f"finding IAM OIDC Provider ({arguments.get('url') or arguments['arn']}): not found")
+
+
+def policy_document(_cloud: Cloud, arguments: Mapping[str, Any]) -> Inputs:
     """`getPolicyDocument`: statements as IAM's JSON, lists of one written as their element."""
     document: dict[str, Any] = {"Version": arguments.get("version") or _OLDEST_LANGUAGE_STILL_WRITTEN}
     if arguments.get("policyId"):
@@ -306,3 +363,13 @@ def _single(values: list[Any]) -> Any:
 def _text(document: Any) -> str:
     """boto3 decodes policy documents, except where it does not."""
     return unquote(document) if isinstance(document, str) else json.dumps(document)
+
+
+def _boundary(role: Mapping[str, Any]) -> str:
+    return str((role.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn") or "")
+
+
+FUNCTIONS: dict[str, Callable[[Cloud, Mapping[str, Any]], Inputs]] = {
+    "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": _identity_provider,
+    "aws:iam/getPolicyDocument:getPolicyDocument": policy_document,
+}

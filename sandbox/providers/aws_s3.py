@@ -18,6 +18,7 @@ from sandbox.providers.plugin import InvalidInput, ProviderError
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey", "NotFound"})
 _NOT_ENFORCED = "s3:NotEnforcedInTheSandbox"
+_ALGORITHMS = ("AES256", "aws:kms", "aws:kms:dsse")
 _HOME_REGION = "us-east-1"  # the one region S3 does not want to be told
 
 
@@ -155,6 +156,18 @@ class ServerSideEncryption(_OnBucket):
     required = ("bucket", "rules")
     readable = ("rules",)
 
+    def problems(self, inputs: Inputs) -> Iterator[InvalidInput]:
+        rules = inputs.get("rules")
+        for number, rule in enumerate(rules if isinstance(rules, list) else []):
+            default = rule.get("applyServerSideEncryptionByDefault") if isinstance(rule, Mapping) else None
+            if not isinstance(default, Mapping):
+                continue
+            path, algorithm = f"rules[{number}].applyServerSideEncryptionByDefault", default.get("sseAlgorithm")
+            if not wire.is_unknown(algorithm) and algorithm not in _ALGORITHMS:
+                yield InvalidInput(f"{path}.sseAlgorithm", f"must be one of {', '.join(_ALGORITHMS)}, not {algorithm!r}")
+            elif default.get("kmsMasterKeyId") and algorithm == "AES256":
+                yield InvalidInput(f"{path}.kmsMasterKeyId", "needs aws:kms as the algorithm")
+
     def put(self, client: Any, bucket: str, inputs: Inputs) -> None:
         rules = [
             {**_pascal(rule), **({"ApplyServerSideEncryptionByDefault": self._default(rule)} if self._default(rule) else {})}
@@ -257,6 +270,28 @@ class Lifecycle(_OnBucket):
 
     def remove(self, client: Any, bucket: str) -> None:
         client.delete_bucket_lifecycle(Bucket=bucket)
+
+
+class Logging(_OnBucket):
+    required = ("bucket", "targetBucket", "targetPrefix")
+    optional = ("targetObjectKeyFormat",)
+    readable = ("targetBucket", "targetPrefix")
+    may_be_empty = ("targetPrefix",)
+
+    def put(self, client: Any, bucket: str, inputs: Inputs) -> None:
+        target = {"TargetBucket": inputs["targetBucket"], "TargetPrefix": inputs["targetPrefix"]}
+        if inputs.get("targetObjectKeyFormat"):
+            target["TargetObjectKeyFormat"] = _pascal(inputs["targetObjectKeyFormat"])
+        client.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": target})
+
+    def get(self, client: Any, bucket: str) -> Inputs:
+        target = client.get_bucket_logging(Bucket=bucket).get("LoggingEnabled")
+        if not target:
+            raise Gone
+        return {"targetBucket": target["TargetBucket"], "targetPrefix": target.get("TargetPrefix") or ""}
+
+    def remove(self, client: Any, bucket: str) -> None:
+        client.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
 
 
 class Policy(_OnBucket):
@@ -383,6 +418,7 @@ KINDS: dict[str, Kind] = {
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": PublicAccessBlock(),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": OwnershipControls(),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Lifecycle(),
+    "aws:s3/bucketLogging:BucketLogging": Logging(),
     "aws:s3/bucketPolicy:BucketPolicy": Policy(),
     "aws:s3/bucketObjectv2:BucketObjectv2": Object(),
 }

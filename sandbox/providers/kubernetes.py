@@ -19,7 +19,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from sandbox.providers import chart, diff, live, plugin, readiness, replacement, scaling, wire
-from sandbox.providers.api_server import FIELD_MANAGER, ApiError, ApiServer, Object, Unreachable, load_kubeconfig
+from sandbox.providers.api_server import FIELD_MANAGER, NO_SUCH_KIND, ApiError, ApiServer, Object, Unreachable, load_kubeconfig
 from sandbox.providers.awaiting import NotReady, Wait
 from sandbox.providers.plugin import InvalidInput, ProviderError, Unhealthy
 
@@ -196,6 +196,8 @@ class Kubernetes(plugin.Provider):
             return inputs
         except ApiError as error:
             # What it lives in, or its kind, may be part of this very preview.
+            if error.reason == NO_SUCH_KIND:
+                self.engine.warning(urn, f"{error}. This preview takes it that this very update does.")
             if error.status == HTTPStatus.NOT_FOUND or _is_immutable(error):
                 return inputs
             raise
@@ -253,7 +255,7 @@ class Kubernetes(plugin.Provider):
             except ApiError as error:
                 transient = error.status in (429, 502, 503, 504) or error.reason == "ServerTimeout"
                 # A kind whose definition was applied a moment ago, an account its controller has yet to make.
-                late = error.reason == "NoSuchKind" or "no API token found" in str(error)
+                late = error.reason == NO_SUCH_KIND or "no API token found" in str(error)
                 if not pause or not (transient or late) or self.cancelled.wait(pause):
                     raise
         raise AssertionError("unreachable: the last attempt returns or raises")

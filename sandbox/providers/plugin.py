@@ -2,6 +2,7 @@
 
 # ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
+import atexit
 import contextlib
 import importlib.metadata
 import logging
@@ -207,6 +208,8 @@ def serve(register: Callable[[grpc.Server, Engine], threading.Event]) -> NoRetur
         if os.getppid() != parent:  # the engine was killed; nobody reads our answers any more
             break
     operations.wait_until_idle(_GRACE_SECONDS)
+    # Libraries remove their temporary files at exit, client keys among them.
+    atexit._run_exitfuncs()  # noqa: SLF001
     # Threads may still sit in a system call; an orderly interpreter exit would wait for them.
     os._exit(0)
 

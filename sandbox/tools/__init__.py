@@ -5,6 +5,6 @@ cached under the digest of everything that decides its content, and appears ther
 """
 
 from sandbox.tools.build import Built, Toolbox
-from sandbox.tools.catalogue import TOOLS, Tool
+from sandbox.tools.catalogue import KWOK, TOOLS, Tool
 
-__all__ = ["TOOLS", "Built", "Tool", "Toolbox"]
+__all__ = ["KWOK", "TOOLS", "Built", "Tool", "Toolbox"]

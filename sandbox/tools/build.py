@@ -122,9 +122,10 @@ class Toolbox:
         return self.cache / f"{tool.name}-{tool.version}-{self.digest(tool, go)}" / tool.name
 
     def _sweep(self) -> None:
-        """Remove what killed builds left."""
-        for partial in self.cache.glob(".*.partial"):
-            shutil.rmtree(partial, ignore_errors=True)
+        """Remove what killed builds of these tools left; others may be being built."""
+        for tool in self.tools:
+            for partial in self.cache.glob(f".{tool.name}-*.partial"):
+                shutil.rmtree(partial, ignore_errors=True)
 
     def _build_all(self, tools: Sequence[Tool], go: Go) -> None:
         try:

@@ -122,3 +122,12 @@ TOOLS = (
         version_variables=("helm.sh/helm/v3/internal/version.version",),
     ),
 )
+
+KWOK = Tool(
+    name="kwok",
+    module="kwok",
+    package="sigs.k8s.io/kwok/cmd/kwok",
+    pinned="sigs.k8s.io/kwok",
+    version_command=("--version",),
+)
+"""Only tests with fake nodes need it, so it is none of `TOOLS`, and nobody waits for it on the way up."""

@@ -1,20 +1,15 @@
 """Redis and PostgreSQL as the stand-in charts run them: who may do what, and what survives."""
 
 import hashlib
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
 from feast_eks.online_store import online_store_values
 from feast_eks.registry import registry_values
-from feast_eks.settings import ImageSettings, OnlineStoreSettings, RegistrySettings
+from feast_eks.settings import OnlineStoreSettings, RegistrySettings
+from tests.sandbox.data_stores import IMAGE, Stores, restricted_namespace
 
-CHARTS = Path(__file__).resolve().parents[2] / "sandbox/charts"
-NAMESPACE = "chart-tests"
-IMAGE = ImageSettings(repository="localhost/feast-eks/data-stores", tag="1")
 SMALL = {"image": IMAGE, "storage_gib": 1, "cpu_millicores": 20, "memory_mib": 128}
 
 # Quotes and blanks: a password is data to every script that it passes through.
@@ -23,73 +18,20 @@ ADMIN_PASSWORD = "admin's $pass\"word"
 OWNER_PASSWORD = "owner's pass\"word"
 
 
-def secret(name: str, data: dict[str, str]) -> dict:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE}, "stringData": data}
-
-
 def acl_line(user: str, password: str, rules: str) -> str:
     return f"user {user} on #{hashlib.sha256(password.encode()).hexdigest()} {rules}"
 
 
-SECRETS = [
-    secret("feast-redis-auth", {"redis-password": REDIS_PASSWORD}),
-    secret(
-        "feast-redis-acl",
-        {
-            "users.acl": "\n".join(
-                [
-                    acl_line("default", REDIS_PASSWORD, "~* &* +@all"),
-                    acl_line("reader", "read-me", "~* -@all +@read +@connection"),
-                    acl_line("writer", "write-me", "~* -@all +@read +@write +@connection"),
-                    "",
-                ]
-            )
-        },
-    ),
-    secret(
-        "feast-postgresql-auth",
-        {"postgres-password": ADMIN_PASSWORD, "password": OWNER_PASSWORD, "replication-password": "unused"},
-    ),
+REDIS_USERS = [
+    acl_line("default", REDIS_PASSWORD, "~* &* +@all"),
+    acl_line("reader", "read-me", "~* -@all +@read +@connection"),
+    acl_line("writer", "write-me", "~* -@all +@read +@write +@connection"),
 ]
+REGISTRY_PASSWORDS = {"postgres-password": ADMIN_PASSWORD, "password": OWNER_PASSWORD, "replication-password": "unused"}
 
 
-class Cluster:
-    """kubectl in the namespace of these tests."""
-
-    def __init__(self, cloud):
-        self._cloud = cloud
-
-    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        done = subprocess.run(
-            ["kubectl", "--namespace", NAMESPACE, *arguments],
-            env=self._cloud.env, input=stdin, capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}"
-        return (done.stdout + done.stderr).strip()
-
-    def install(self, chart: str, values: dict) -> None:
-        rendered = subprocess.run(
-            ["helm", "template", f"feast-{chart}", CHARTS / chart, "--namespace", NAMESPACE, "--values", "-"],
-            env=self._cloud.env, input=yaml.safe_dump(values), capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        self.kubectl("apply", "--filename", "-", stdin=rendered.stdout)
-
-    def wait(self, *workloads: str) -> None:
-        for workload in workloads:
-            self.kubectl("rollout", "status", workload, "--timeout=120s")
-
-    def uid(self, pod: str) -> str:
-        return self.kubectl("get", "pod", pod, "--output=jsonpath={.metadata.uid}")
-
-    def replace(self, pod: str, workload: str, *how: str) -> float:
-        """Delete the pod and wait for its successor; returns the seconds that the old one took to stop."""
-        before = self.uid(pod)
-        began = time.monotonic()
-        self.kubectl("delete", "pod", pod, *how)
-        stopped = time.monotonic() - began
-        self.wait(workload)
-        assert self.uid(pod) != before
-        return stopped
+class Standalone(Stores):
+    """One Redis and one PostgreSQL."""
 
     def restarts(self, pod: str) -> int:
         return int(self.kubectl("get", "pod", pod, "--output=jsonpath={.status.containerStatuses[0].restartCount}"))
@@ -105,35 +47,20 @@ class Cluster:
         client = ["psql", "-h", "feast-postgresql", "-U", user, "-d", database, "-Atqc", statement]
         return self.ask("feast-postgresql-0", "env", f"PGPASSWORD={password}", *client)
 
-    def ask(self, pod: str, *client: str) -> str:
-        """Run a client; a Service learns of a new pod a moment after the pod is ready."""
-        deadline = time.monotonic() + 15
-        while True:
-            answer = self.kubectl("exec", pod, "--", *client, check=False)
-            if "Connection refused" not in answer or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.2)
-
-    def inside(self, pod: str, script: str, *, check: bool = True) -> str:
-        return self.kubectl("exec", pod, "--", "sh", "-c", script, check=check)
-
 
 @pytest.fixture(scope="module")
 def stores(cloud):
-    """Both charts with the program's own values, in a namespace that enforces Pod Security `restricted`."""
-    cluster = Cluster(cloud)
-    namespace = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-    }
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all([namespace, *SECRETS]))
-    cluster.install("redis", online_store_values(OnlineStoreSettings(**SMALL)))
-    cluster.install("postgresql", registry_values(RegistrySettings(**SMALL)))
-    cluster.wait("statefulset/feast-redis-master", "statefulset/feast-postgresql")
-    yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE)
+    """Both charts with the program's own values."""
+    with restricted_namespace(Standalone(cloud, "chart-tests")) as cluster:
+        cluster.apply(
+            cluster.secret("feast-redis-auth", {"redis-password": REDIS_PASSWORD}),
+            cluster.secret("feast-redis-acl", {"users.acl": "\n".join([*REDIS_USERS, ""])}),
+            cluster.secret("feast-postgresql-auth", REGISTRY_PASSWORDS),
+        )
+        cluster.install("redis", online_store_values(OnlineStoreSettings(**SMALL)))
+        cluster.install("postgresql", registry_values(RegistrySettings(**SMALL)))
+        cluster.wait("statefulset/feast-redis-master", "statefulset/feast-postgresql")
+        yield cluster
 
 
 def test_redis_answers_nobody_without_the_password(stores):

@@ -13,7 +13,7 @@ import pytest
 from sandbox import state
 from sandbox.daemons import Process
 from sandbox.progress import SandboxError
-from sandbox.tools import TOOLS, Tool, Toolbox
+from sandbox.tools import KWOK, TOOLS, Tool, Toolbox
 from sandbox.tools import go as go_module
 
 GOOD = 'printf "#!/bin/sh\\necho tool v1.2.3\\n" > "$out"; chmod +x "$out"'
@@ -75,6 +75,11 @@ def test_every_tool_has_its_version_from_a_go_mod():
     assert versions["kubelet"] == "v1.35.4"
     assert versions["pulumi"] == "v3.259.0"
     assert versions["etcd"] == "v3.6.14"
+
+
+def test_kwok_is_pinned_and_nobody_waits_for_it_on_the_way_up():
+    assert KWOK.version == "v0.8.0"
+    assert KWOK not in TOOLS
 
 
 def test_a_tool_is_built_once_and_then_taken_from_the_cache(workshop):

@@ -1,0 +1,88 @@
+"""The data stores as the stand-in charts run them on the sandbox's cluster, in a namespace that enforces Pod Security `restricted`."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+
+from tests.sandbox.charts import CHARTS, RELEASE
+
+IMAGE = {"repository": "localhost/feast-eks/data-stores", "tag": "1"}
+
+
+class Stores:
+    """kubectl in a namespace of its own."""
+
+    def __init__(self, cloud, namespace: str):
+        self._cloud = cloud
+        self.namespace = namespace
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        done = subprocess.run(
+            ["kubectl", "--namespace", self.namespace, *arguments],
+            env=self._cloud.env, input=stdin, capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}"
+        return (done.stdout + done.stderr).strip()
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command in a pod that goes on while the test does something else."""
+        return subprocess.Popen(
+            ["kubectl", "--namespace", self.namespace, "exec", *command],
+            env=self._cloud.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def apply(self, *objects: dict) -> None:
+        self.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(objects))
+
+    def install(self, chart: str, values: dict) -> None:
+        rendered = subprocess.run(
+            ["helm", "template", RELEASE[chart], CHARTS / chart, "--namespace", self.namespace, "--values", "-"],
+            env=self._cloud.env, input=yaml.safe_dump(values), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert rendered.returncode == 0, rendered.stderr
+        self.kubectl("apply", "--filename", "-", stdin=rendered.stdout)
+
+    def secret(self, name: str, data: dict[str, str]) -> dict:
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": self.namespace}, "stringData": data}
+
+    def wait(self, *workloads: str) -> None:
+        for workload in workloads:
+            self.kubectl("rollout", "status", workload, "--timeout=120s")
+
+    def uid(self, pod: str) -> str:
+        return self.kubectl("get", "pod", pod, "--output=jsonpath={.metadata.uid}")
+
+    def replace(self, pod: str, workload: str, *how: str) -> float:
+        """Delete the pod and wait for its successor; returns the seconds that the old one took to stop."""
+        before = self.uid(pod)
+        began = time.monotonic()
+        self.kubectl("delete", "pod", pod, *how)
+        stopped = time.monotonic() - began
+        self.wait(workload)
+        assert self.uid(pod) != before
+        return stopped
+
+    def ask(self, pod: str, *client: str, container: str = "") -> str:
+        """Run a client; a Service learns of a new pod a moment after the pod is ready."""
+        deadline = time.monotonic() + 15
+        while True:
+            answer = self.kubectl("exec", pod, *([f"--container={container}"] if container else []), "--", *client, check=False)
+            if "Connection refused" not in answer or time.monotonic() > deadline:
+                return answer
+            time.sleep(0.2)
+
+    def inside(self, pod: str, script: str, *, check: bool = True) -> str:
+        return self.kubectl("exec", pod, "--", "sh", "-c", script, check=check)
+
+
+@contextmanager
+def restricted_namespace(stores: Stores) -> Iterator[Stores]:
+    """Make the namespace, anew if a killed run left it, and remove it in the end."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    stores.kubectl("delete", "namespace", stores.namespace, "--ignore-not-found")
+    stores.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stores.namespace, "labels": labels}})
+    yield stores
+    stores.kubectl("delete", "namespace", stores.namespace, "--wait=false")

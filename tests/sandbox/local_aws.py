@@ -1,0 +1,61 @@
+"""An AWS of the sandbox's kind for tests that need no cluster: started here, on a port of its own."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+
+PROJECT = Path(__file__).resolve().parents[2]
+ACCOUNT = "123456789012"
+REGION = "eu-west-1"
+
+
+@contextmanager
+def local_aws(kubeconfig, *clusters):
+    """Its address, while it runs. The EKS clusters are the one that the kubeconfig names."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "sandbox.aws_server",
+            f"--port={port}",
+            f"--kubeconfig={kubeconfig}",
+            *(f"--cluster={name}" for name in clusters),
+        ],
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(f"{address}/moto-api/feast-eks"):
+            assert process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server did not get ready"
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def client(address, service):
+    """A boto3 client of it."""
+    return boto3.client(service, endpoint_url=address, region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b")
+
+
+def _answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
