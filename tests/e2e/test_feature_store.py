@@ -17,21 +17,9 @@ FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career
 NAMESPACE = "feast"
 
 
-@pytest.fixture(scope="module")
-def first_up(cloud, clone):
-    up = cloud.run("make", "up", cwd=clone, timeout=1800)
-    assert up.returncode == 0, up.stdout
-    return up.stdout
-
-
 @pytest.fixture(autouse=True)
 def _up(first_up):
     """Every test here works on what the first `make up` brought."""
-
-
-@pytest.fixture
-def kubectl(cloud):
-    return lambda *arguments: cloud.output("kubectl", "-n", NAMESPACE, *arguments)
 
 
 @pytest.fixture
