@@ -36,7 +36,7 @@ def _autoscalers(resources: list[Resource], context: Context) -> Iterator[Findin
         for workload in every:
             if not _targets(autoscaler, workload):
                 continue
-            yield from ((workload, fault) for fault in _scaled(workload, autoscaler, least, most))
+            yield from ((workload, fault) for fault in _scaled(workload, autoscaler))
     for workload in every:
         replicas = get(workload.props, "spec", "replicas", default=1)
         alone = isinstance(replicas, int) and replicas < lowest
@@ -48,11 +48,11 @@ def _autoscalers(resources: list[Resource], context: Context) -> Iterator[Findin
             )
 
 
-def _scaled(workload: Resource, autoscaler: Resource, least: Any, most: Any) -> Iterator[str]:
+def _scaled(workload: Resource, autoscaler: Resource) -> Iterator[str]:
     if any(stores(workload)):
         yield "an autoscaler scales a store: its replication is set up for a number of replicas"
     replicas = get(workload.props, "spec", "replicas")
-    if isinstance(replicas, int) and _is_set_by_program(workload, replicas, least, most):
+    if isinstance(replicas, int) and _is_set_by_program(workload):
         yield f"spec.replicas is {replicas} beside an autoscaler: every update resets what it decided"
     if _uses_cpu_share(autoscaler):
         for path, _, spec in pod_specs(workload):
@@ -61,16 +61,13 @@ def _scaled(workload: Resource, autoscaler: Resource, least: Any, most: Any) -> 
                     yield f"{path}.{within}.resources.requests.cpu is missing, of which the autoscaler wants a share"
 
 
-def _is_set_by_program(workload: Resource, replicas: int, least: Any, most: Any) -> bool:
-    """Whether `replicas` is the program's: the cluster writes it into what the program left out."""
+def _is_set_by_program(workload: Resource) -> bool:
+    """Whether `replicas` is the program's: the cluster writes it into what the program left out, and says who did if it is asked."""
     metadata = get(workload.props, "metadata", default={})
     applied = [get(entry, "fieldsV1") for entry in items(get(metadata, "managedFields")) if get(entry, "operation") == "Apply"]
     if applied:
         return any(get(fields, "f:spec", "f:replicas") is not None for fields in applied)
-    if get(metadata, "uid") is None:
-        return True
-    bounded = isinstance(least, int) and isinstance(most, int)
-    return bounded and replicas != 1 and not least <= replicas <= most
+    return get(metadata, "uid") is None
 
 
 def _uses_cpu_share(autoscaler: Resource) -> bool:

@@ -276,3 +276,80 @@ def test_an_application_reads_the_outputs_of_the_environment(deployed):
     assert outputs["namespace"] == f"feast-{deployed.stack}"
     assert outputs["offline_store_uri"].startswith("s3://")
     assert outputs["feature_services"]["attrition_model_v1"]["sha256"]
+
+
+def delivery(environment, verb, *arguments):
+    """What the workflows call."""
+    python = str(environment.project / ".venv" / "bin" / "python")
+    path = {"PYTHONPATH": ".:infra:runtime:policies"}
+    return environment.cloud.run(python, "-m", f"delivery.{verb}", *arguments, cwd=environment.project, **path, **environment.variables)
+
+
+@pytest.fixture
+def feature_repo(environment):
+    """Adds a feature to the view and to what the model receives, locks the contract, and puts all back."""
+    repo = environment.project / "feature_repo"
+    before = {path: path.read_text() for path in [*repo.glob("*.py"), repo / "contract.lock.json"]}
+
+    def add(name):
+        views, services = repo / "feature_views.py", repo / "feature_services.py"
+        views.write_text(
+            before[views].replace('Field(name="overall', f'Field(name="{name}", dtype=Float32),\n        Field(name="overall', 1)
+        )
+        services.write_text(before[services].replace('"overall_satisfaction"', f'"overall_satisfaction", "{name}"', 1))
+        assert all(path.read_text() != before[path] for path in (views, services))
+        locked = environment.cloud.run("make", "lock", cwd=environment.project)
+        assert locked.returncode == 0, locked.stdout
+
+    yield add
+    for path, text in before.items():
+        path.write_text(text)
+
+
+def test_a_pull_requests_comment_tells_its_reviewer_what_matters(deployed, stack_file, feature_repo, tmp_path):
+    if deployed.stack != "prod":
+        pytest.skip("the comment is the same for every stack: prod stands for all")
+    levels = deployed.project / "policies" / "config" / "prod.json"
+    strict = levels.read_text()
+    before = tmp_path / "before"
+    for part in ("feature_repo", "policies", "stacks"):
+        shutil.copytree(deployed.project / part, before / part)
+    stack_file(feature_server={"min_replicas": 3})
+    feature_repo("training_hours")
+    levels.write_text(json.dumps(json.loads(strict) | {"s3-logging": "advisory"}))
+    try:
+        previewed = delivery(deployed, "engine", "preview", "--stack", "prod", "--output", str(tmp_path / "run"))
+    finally:
+        levels.write_text(strict)
+    assert previewed.returncode == 0, previewed.stdout
+    comment = tmp_path / "comment.md"
+    run = ["--stack", "prod", "--run", str(tmp_path / "run"), "--before", str(before), "--output", str(comment)]
+    levels.write_text(json.dumps(json.loads(strict) | {"s3-logging": "advisory"}))
+    try:
+        written = delivery(deployed, "comment", *run)
+    finally:
+        levels.write_text(strict)
+    assert written.returncode == 0, written.stdout
+    first_screen = comment.read_text()[:1200]
+    assert "nothing that holds data is deleted or replaced" in first_screen
+    assert "training_hours" in first_screen
+    assert "s3-logging" in first_screen
+    assert "minReplicas" in first_screen
+
+
+def test_what_was_approved_is_deployed_and_nothing_else(deployed, stack_file, tmp_path):
+    if deployed.stack != "dev":
+        pytest.skip("the order of preview, comparison and update is the same for every stack: dev stands for all")
+    stack_file(feature_server={"requests_per_second_per_replica": 150})
+    previewed = delivery(deployed, "engine", "preview", "--stack", "dev", "--output", str(tmp_path / "approved"))
+    assert previewed.returncode == 0, previewed.stdout
+    approved = str(tmp_path / "approved" / "changes.json")
+    stack_file(feature_server={"requests_per_second_per_replica": 100})
+    refused = delivery(deployed, "engine", "deploy", "--stack", "dev", "--approved", approved, "--output", str(tmp_path / "other"))
+    assert refused.returncode == 3, refused.stdout
+    assert "otherwise than was approved; nothing was changed" in refused.stdout
+    stack_file(feature_server={"requests_per_second_per_replica": 150})
+    done = delivery(deployed, "engine", "deploy", "--stack", "dev", "--approved", approved, "--output", str(tmp_path / "deployed"))
+    assert done.returncode == 0, done.stdout
+    autoscaler = deployed.cloud.output("kubectl", "-n", "feast-dev", "get", "hpa", "feature-server", "-o", "json", **deployed.variables)
+    assert json.loads(autoscaler)["spec"]["metrics"][0]["pods"]["target"]["averageValue"] == "150"
