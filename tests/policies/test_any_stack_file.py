@@ -56,6 +56,7 @@ CHOSEN = {
     "aws-data-protected": unprotected,
     "stateful-protected": unprotected,
     "redis-ha-prod": lambda config: at(config, "online_store", "mode") in (None, "standalone"),
+    "external-stores-tls": lambda config: any(at(config, store, "external", "tls") is False for store in ("registry", "online_store")),
     "postgres-ha-prod": lambda config: at(config, "registry", "mode") in (None, "standalone"),
     "replicas-hpa-consistent": lambda config: (
         at(config, "feature_server", "min_replicas") == 1

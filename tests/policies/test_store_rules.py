@@ -138,8 +138,14 @@ FEAST = [
     ("feast-serialization-version", "definitions", FILE, store("entity_key_serialization_version"), "version is missing"),
     ("feast-serves-while-materializing", "definitions", FILE, store("registry.serve_features_while_materializing", False), "not true"),
     ("external-stores-tls", "definitions", FILE, store("registry.path", PG_PATH % ("db.example.org", "")), "db.example.org"),
-    ("external-stores-tls", "definitions", FILE, store("registry.path", PG_PATH % ("db.example.org", "?sslmode=prefer")), "sslmode"),
-    ("external-stores-tls", "definitions", FILE, store("online_store.connection_string", "cache.example.org:6379,ssl=false"), "ssl=true"),
+    ("external-stores-tls", "definitions", FILE, store("registry.path", PG_PATH % ("db.example.org", "?sslmode=prefer")), "registry.path"),
+    (
+        "external-stores-tls",
+        "definitions",
+        FILE,
+        store("online_store.connection_string", "cache.example.org:6379,ssl=false"),
+        "in the clear",
+    ),
     ("feast-hash-seed-pinned", "server", f"{C}.env.0.value", "random", "is random"),
     ("feast-hash-seed-pinned", "server", f"{C}.env.0.name", "SEED", "is missing"),
     ("feast-pool-recycle", "definitions", FILE, store("registry.sqlalchemy_config_kwargs"), "pool_recycle is not 0"),
@@ -177,6 +183,7 @@ HARMLESS = [
     ("definitions", FILE, store("registry.path", PG_PATH % ("feast-postgresql-primary.feast.svc.cluster.local", ""))),
     ("definitions", FILE, store("online_store.connection_string", "cache.example.org:6379,password=${P},ssl=true")),
     ("definitions", FILE, "project: x\nprovider: local\nregistry: data/registry.db\nonline_store: {type: remote, path: 'http://a'}\n"),
+    ("definitions", FILE, store("online_store.connection_string", "cache.other.svc.cluster.local:6379")),
     ("definitions", FILE, "- not: [a, feature store"),
     ("definitions", LOCK, "{not json"),
     ("definitions", ("data", "values.yaml"), "project: x\n"),
@@ -283,6 +290,16 @@ def test_hosts_of_a_chart_whose_objects_are_not_shown_are_believed():
     assert [str(v) for v in findings(hidden, "feast-store-hosts-resolve")] == []
     wrong = changed(hidden, "definitions", FILE, store("registry.path", PG_PATH % ("feast-postgres", "")))
     assert [v.rule for v in findings(wrong, "feast-store-hosts-resolve")] == ["feast-store-hosts-resolve"]
+
+
+def test_a_host_that_pods_are_given_is_looked_at_as_if_it_stood_in_the_file():
+    file = changed(good(), "definitions", FILE, store("registry.path", PG_PATH % ("${DATABASE_HOST}", "")))
+    for host, rules in (("db.example.org", {"external-stores-tls"}), ("feast-postgres", {"feast-store-hosts-resolve"})):
+        given = changed(file, "apply", f"{C}.env.1", {"name": "DATABASE_HOST", "value": host})
+        assert {v.rule for v in findings(given)} == rules
+    encrypted = store("registry.path", PG_PATH % ("${DATABASE_HOST}", "?sslmode=verify-full"))
+    given = changed(file, "apply", f"{C}.env.1", {"name": "DATABASE_HOST", "value": "db.example.org"})
+    assert [str(v) for v in findings(changed(given, "definitions", FILE, encrypted))] == []
 
 
 def test_a_run_that_may_materialize_is_believed_until_its_arguments_are_known():

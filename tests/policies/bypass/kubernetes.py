@@ -9,7 +9,7 @@ import yaml
 
 REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 DIGEST = "sha256:5de61d8994b5909b607677bbf0baeb35857eaf4f923a9e1cf8a1269517fae2de"
-NAMESPACE = "feast"
+NAMESPACE = "bypass"
 DAY = 86_400
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 
@@ -225,7 +225,7 @@ deployment("all-at-once", replicas=2, topology_spread_constraints=apart("all-at-
 kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
     "of-nothing",
     metadata=metadata("of-nothing"),
-    spec={"scale_target_ref": {"kind": "Deployment", "name": "renamed"}, "min_replicas": 2, "max_replicas": 4},
+    spec={"scale_target_ref": {"api_version": "apps/v1", "kind": "Deployment", "name": "renamed"}, "min_replicas": 2, "max_replicas": 4},
     opts=cluster,
 )
 
@@ -235,7 +235,7 @@ deployment("by-tag", container("by-tag", image=f"{REGISTRY}/by-tag:1.0"))
 deployment("of-somebody", container("of-somebody", image=f"docker.io/somebody/something@{DIGEST}"))
 kubernetes.helm.v4.Chart(
     "unverified",
-    chart="oci://registry.example.org/unverified",
+    chart="./unverified",
     namespace=NAMESPACE,
     values={"global": {"security": {"allowInsecureImages": True}}},
     opts=cluster,
