@@ -13,7 +13,7 @@ from sandbox.kubectl import Kubectl, Object
 from sandbox.state import STATE
 
 VOLUMES = STATE / "volumes"
-STOCK = 16
+STOCK = 32
 CAPACITY = "100Gi"  # a promise only: nothing limits a directory
 
 

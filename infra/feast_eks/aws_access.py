@@ -74,14 +74,13 @@ class AwsAccess(pulumi.ComponentResource):
                 )
             )
 
-    def _trust(self, identity: Identity, cluster: EksCluster) -> pulumi.Output[str]:
+    def _trust(self, identity: Identity, cluster: EksCluster) -> str:
         settings = self._args.settings
         if settings.workload_identity == "irsa":
-            return computed(
-                aws_policies.irsa_trust,
+            return aws_policies.irsa_trust(
                 cluster_arn=cluster.arn,
                 issuer=cluster.issuer,
                 namespace=settings.namespace,
                 service_account=identity.name,
             )
-        return computed(aws_policies.pod_identity_trust, cluster_arn=cluster.arn)
+        return aws_policies.pod_identity_trust(cluster_arn=cluster.arn)

@@ -8,7 +8,6 @@ import pulumi_kubernetes as kubernetes
 
 from feast_eks.kubeconfig import eks_kubeconfig
 from feast_eks.settings import ClusterSettings
-from feast_eks.wires import computed
 
 UPDATED_IN_PLACE = {"enable_config_map_mutable": True, "enable_secret_mutable": True}
 """By default Pulumi replaces them, which the protection of a store refuses: a size of Redis stands in its ConfigMap."""
@@ -19,8 +18,8 @@ class EksCluster:
     """What roles must know of the cluster that pods run in: its name, its ARN, and who signs its service account tokens."""
 
     name: str
-    arn: pulumi.Output[str]
-    issuer: pulumi.Output[str]
+    arn: str
+    issuer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +44,11 @@ class Cluster(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         self.eks = None
         if args.settings.eks_name:
-            # Asked for in previews too: with an unknown kubeconfig they would hide what is in the charts.
-            found = aws.eks.get_cluster_output(name=args.settings.eks_name, opts=pulumi.InvokeOutputOptions(parent=self, provider=args.aws))
+            found = self._find(args.settings.eks_name, args)
             self.eks = EksCluster(name=args.settings.eks_name, arn=found.arn, issuer=found.identities[0].oidcs[0].issuer)
             self.provider = kubernetes.Provider(
                 f"{name}-kubernetes",
-                kubeconfig=computed(
-                    eks_kubeconfig,
+                kubeconfig=eks_kubeconfig(
                     name=args.settings.eks_name,
                     region=args.region,
                     endpoint=found.endpoint,
@@ -71,3 +68,13 @@ class Cluster(pulumi.ComponentResource):
                 opts=child,
             )
         self.register_outputs({})
+
+    def _find(self, eks_name: str, args: ClusterArgs) -> aws.eks.GetClusterResult:
+        """Ask at once, in previews too: with an unknown kubeconfig they would hide what is in the charts."""
+        try:
+            return aws.eks.get_cluster(name=eks_name, opts=pulumi.InvokeOptions(parent=self, provider=args.aws))
+        except Exception as error:  # noqa: BLE001 - the SDK raises nothing narrower
+            raise pulumi.RunError(
+                f"cluster.eks_name: {eks_name!r} was not found in {args.region}: {error}\n"
+                "      remedy: correct the name, aws.region or aws.account_id, or take the credentials of that account"
+            ) from None

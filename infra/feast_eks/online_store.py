@@ -135,5 +135,6 @@ def redis_configuration(settings: OnlineStoreSettings) -> str:
         f"aclfile {ACL_DIRECTORY}/users.acl",
     ]
     if settings.mode == "sentinel":
-        lines += ["min-replicas-to-write 1", "min-replicas-max-lag 10"]
+        # A restarted master takes no write until a replica has its data: five seconds later by default, for other replicas to join in.
+        lines += ["min-replicas-to-write 1", "min-replicas-max-lag 10", "repl-diskless-sync-delay 0"]
     return "\n".join(lines)

@@ -43,6 +43,7 @@ Acquire::Retries "3";
 UNUSED_PACKAGES = frozenset(
     {
         "adduser",
+        "daemon",
         "debconf",
         "dpkg",
         "gcc-12-base",

@@ -1,7 +1,7 @@
 """Which images the sandbox runs and what each is made of.
 
     feature-runtime   Debian base · Python 3.11 · locked packages · our package
-    data-stores       Debian base · Redis and PostgreSQL · start scripts
+    data-stores       Debian base · Redis and PostgreSQL, their metrics exporters · start scripts
 
 A layer's key is the digest of everything it is made from, the code that makes it included, so nothing here has a
 version to bump by hand.
@@ -28,7 +28,11 @@ PREFIX = "localhost/feast-eks"
 
 BASE_PACKAGES = ("bash", "ca-certificates", "coreutils", "findutils", "grep", "libc-bin", "mawk", "sed", "tzdata")
 PYTHON_PACKAGES = ("libpython3.11-stdlib", "libstdc++6", "python3.11")  # wheels expect the C++ library
-DATA_STORE_PACKAGES = ("hostname", "postgresql-15", "procps", "redis-sentinel", "redis-server", "redis-tools")
+DATA_STORE_PACKAGES = (
+    *("hostname", "procps"),
+    *("postgresql-15", "prometheus-postgres-exporter"),
+    *("prometheus-redis-exporter", "redis-sentinel", "redis-server", "redis-tools"),
+)
 
 COMMON_ENVIRONMENT = {"HOME": "/tmp", "LANG": "C.UTF-8", "TZ": "Etc/UTC"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -153,17 +157,20 @@ def _install_package(source: Path, root: Path, runner: Runner) -> None:
 def _install_scripts(root: Path) -> None:
     """Put the start scripts and shell functions where the charts, the real Bitnami ones included, look for them."""
     scripts = root / "opt/bitnami/scripts"
-    for source in sorted(DATA_STORE_FILES.rglob("*.sh")):
+    for source in sorted(path for path in DATA_STORE_FILES.rglob("*") if path.is_file()):
         target = scripts / source.relative_to(DATA_STORE_FILES)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-        target.chmod(0o755)
+        target.chmod(0o755 if source.suffix == ".sh" else 0o644)
     for name in ("log", "os", "validations", "file", "net"):
         (scripts / f"lib{name}.sh").symlink_to("bitnami.sh")
+    programs = root / "usr/local/bin"
+    programs.mkdir(parents=True)
+    (programs / "redis_exporter").symlink_to("/usr/bin/prometheus-redis-exporter")  # its name in the charts
 
 
 def _tidy_servers(root: Path) -> None:
-    for pattern in ("var/lib/redis", "var/lib/postgresql", "var/cache"):
+    for pattern in ("var/lib/redis", "var/lib/postgresql", "var/lib/prometheus", "var/cache"):
         packages.remove(root / pattern)
 
 

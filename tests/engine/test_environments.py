@@ -261,6 +261,14 @@ def test_a_weakened_environment_is_refused_by_name(deployed, stack_file):
         assert rule in preview.stdout, preview.stdout
 
 
+def test_a_cluster_that_does_not_exist_is_named(environment, stack_file):
+    stack_file(cluster={"eks_name": "no-such-cluster"})
+    preview = environment.pulumi("preview", "--stack", environment.stack)
+    assert preview.returncode != 0
+    assert "cluster.eks_name: 'no-such-cluster' was not found in eu-west-1" in preview.stdout
+    assert "Traceback" not in preview.stdout, preview.stdout
+
+
 def test_another_environments_policies_are_refused(deployed):
     other = "prod" if deployed.stack == "dev" else "dev"
     pack = ["--policy-pack", "policies", "--policy-pack-config", f"policies/config/{other}.json"]

@@ -121,6 +121,7 @@ def _edit(config: dict[str, Any], path: tuple[str, ...], kind: str, value: Any) 
     if kind == "removed":
         section.pop(path[-1], None)
     elif kind == "typo":
-        section[f"{path[-1]}_"] = value
+        section[f"{path[-1]}_"] = copy.deepcopy(value)
     else:
-        section[path[-1]] = value
+        # A copy: two keys that shared a section would be edited together, or hold each other.
+        section[path[-1]] = copy.deepcopy(value)

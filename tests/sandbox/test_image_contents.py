@@ -152,7 +152,8 @@ def test_the_runtime_starts_as_its_user_and_knows_the_certificate_authorities(ro
 
 def test_the_data_stores_start_as_their_user(roots):
     root = roots["data-stores"]
-    for program in ("redis-server", "redis-sentinel", "redis-cli", "postgres", "psql", "pg_isready", "pg_basebackup", "initdb"):
+    servers = ("redis-server", "redis-sentinel", "redis-cli", "postgres", "psql", "pg_isready", "pg_basebackup", "initdb")
+    for program in (*servers, "redis_exporter", "prometheus-postgres-exporter"):
         started = inside(root, program, "--version")
         assert started.returncode == 0, f"{program}: {started.stderr}"
 

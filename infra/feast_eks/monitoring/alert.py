@@ -10,6 +10,10 @@ from typing import Any, Literal
 Severity = Literal["critical", "warning", "info"]
 
 
+RUNBOOK = "docs/operations.md"
+"""In this project; every alert is a heading of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Alert:
     """A condition that somebody must hear of.
@@ -31,8 +35,9 @@ class Alert:
         """Where the runbook's heading of this name is found, as GitHub makes anchors."""
         return self.name.lower()
 
-    def to_rule(self, runbook_url: str) -> dict[str, Any]:
-        """The rule as a PrometheusRule holds it."""
+    def to_rule(self, runbook_url: str | None) -> dict[str, Any]:
+        """The rule as a PrometheusRule holds it, with a link to its runbook where that is published."""
+        page = {"runbook_url": f"{runbook_url}#{self.anchor}"} if runbook_url else {"runbook": f"{RUNBOOK}#{self.anchor}"}
         return {
             "alert": self.name,
             "expr": self.expr,
@@ -41,7 +46,7 @@ class Alert:
             "annotations": {
                 "summary": self.summary,
                 "description": self.description,
-                "runbook_url": f"{runbook_url}#{self.anchor}",
+                **page,
             },
         }
 
@@ -60,6 +65,6 @@ def newly_counted(counter: str, window: str) -> str:
     return f"increase({counter}[{window}]) > 0 or ({counter} unless {counter} offset {window})"
 
 
-def group(name: str, alerts: Iterable[Alert], runbook_url: str) -> dict[str, Any]:
+def group(name: str, alerts: Iterable[Alert], runbook_url: str | None) -> dict[str, Any]:
     """A group of a PrometheusRule."""
     return {"name": name, "rules": [alert.to_rule(runbook_url) for alert in alerts]}

@@ -3,6 +3,7 @@
 A wrong file is refused as a whole, every error at once, before anything registers.
 """
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -166,10 +167,13 @@ def _problems(error: ErrorDetails) -> list[Problem]:
     if error["type"] == "missing":
         return [Problem(path=path, value="missing", rule="this key has no default", remedy=f"set feast-eks:{path}")]
     if error["type"] == "extra_forbidden":
-        rule, remedy = "a known key", f"remove it, or see docs/settings.md for what {path.rpartition('.')[0] or 'a stack file'} accepts"
-    else:
-        rule, remedy = error["msg"], str(context.get("remedy", "correct the value in the stack file"))
-    return [Problem(path=path, value=_shown(error["input"]), rule=rule, remedy=remedy)]
+        # Nobody knows what an unknown key holds: perhaps a password that somebody looked for a place for.
+        shown = repr(error["input"]) if isinstance(error["input"], (bool, int, float)) else "not shown"
+        section = path.rpartition(".")[0] or "a stack file"
+        remedy = f"remove it, or see docs/settings.md for what {section} accepts"
+        return [Problem(path=path, value=shown, rule="a known key", remedy=remedy)]
+    remedy = str(context.get("remedy", "correct the value in the stack file"))
+    return [Problem(path=path, value=_shown(error["input"]), rule=error["msg"], remedy=remedy)]
 
 
 def _contradiction(location: Sequence[int | str], section: Section, contradiction: Contradiction) -> Problem:
@@ -183,7 +187,8 @@ def _contradiction(location: Sequence[int | str], section: Section, contradictio
 
 
 def _shown(value: Any) -> str:
+    """The value as a refusal repeats it, without the user and password of an address."""
     if isinstance(value, BaseModel):
         value = value.model_dump(exclude_unset=True)
-    text = repr(value)
+    text = re.sub(r"://[^\s/@]*@", "://…@", repr(value))
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

@@ -141,8 +141,8 @@ class MonitoringSettings(Section):
     labels: Labels = Field(
         default={"release": "prometheus"}, description="Labels by which Prometheus selects ServiceMonitors and PrometheusRules."
     )
-    runbook_url: WebPage = Field(
-        default="https://github.com/feast-eks/feast-eks/blob/main/docs/operations.md", description="Page that alerts point to."
+    runbook_url: WebPage | None = Field(
+        default=None, description="Where docs/operations.md is published; alerts then link to it, else they name its heading."
     )
 
 

@@ -26,19 +26,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
-{{/* Every object but the ServiceAccount belongs to the primary. */}}
+{{/* Metadata of what belongs to one component: `root` and `component`. */}}
 {{- define "postgresql.metadata" -}}
-namespace: {{ .Release.Namespace }}
-labels: {{- include "postgresql.labels" . | nindent 2 }}
-  app.kubernetes.io/component: primary
-{{- with .Values.commonAnnotations }}
+namespace: {{ .root.Release.Namespace }}
+labels: {{- include "postgresql.labels" .root | nindent 2 }}
+  app.kubernetes.io/component: {{ .component }}
+{{- with .root.Values.commonAnnotations }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{- define "postgresql.primary" -}}
+{{- include "postgresql.fullname" . }}{{ if eq .Values.architecture "replication" }}-primary{{ end }}
+{{- end -}}
+
+{{/* The image of a container: `root`, and `image`, which may be empty for the one image that has everything. */}}
 {{- define "postgresql.image" -}}
-{{- $image := .Values.image -}}
-{{- $reference := printf "%s/%s" (default $image.registry .Values.global.imageRegistry) $image.repository -}}
+{{- $image := ternary .image .root.Values.image (not (empty (.image).repository)) -}}
+{{- $reference := printf "%s/%s" (default $image.registry .root.Values.global.imageRegistry) $image.repository -}}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $reference $image.digest -}}
 {{- else -}}

@@ -1,20 +1,16 @@
-{{/*
-What this chart does not do, said before anything is rendered. A read replica would be templates of its own beside
-primary.yaml (the image's entrypoint can already start one); this file then loses their lines.
-*/}}
+{{/* What this chart does not do, said before anything is rendered. */}}
 {{- define "postgresql.refusals" -}}
 {{- $remedy := "Take it out of the values, or use the Bitnami chart." -}}
 {{- $refused := list -}}
-{{- if ne .Values.architecture "standalone" -}}
-{{- $refused = append $refused (printf "architecture: %s (only standalone)" .Values.architecture) -}}
-{{- end -}}
-{{- range $feature := list "metrics" "tls" "ldap" "backup" "passwordUpdateJob" "volumePermissions" -}}
+{{- range $feature := list "tls" "ldap" "backup" "passwordUpdateJob" "volumePermissions" -}}
 {{- if (index $.Values $feature).enabled -}}
 {{- $refused = append $refused (printf "%s.enabled: true" $feature) -}}
 {{- end -}}
 {{- end -}}
-{{- range $feature := list "readReplicas" "replication" -}}
-{{- if index $.Values $feature -}}{{- $refused = append $refused (printf "%s: anything" $feature) -}}{{- end -}}
+{{- range $monitor := list "serviceMonitor" "prometheusRule" -}}
+{{- if (index $.Values.metrics $monitor).enabled -}}
+{{- $refused = append $refused (printf "metrics.%s.enabled: true" $monitor) -}}
+{{- end -}}
 {{- end -}}
 {{- if not .Values.auth.usePasswordFiles -}}{{- $refused = append $refused "auth.usePasswordFiles: false" -}}{{- end -}}
 {{- if not .Values.auth.enablePostgresUser -}}
@@ -25,5 +21,11 @@ primary.yaml (the image's entrypoint can already start one); this file then lose
 {{- end -}}
 {{- if not .Values.auth.existingSecret -}}
 {{- fail "the stand-in chart for PostgreSQL renders no Secret: set auth.existingSecret to the name of one with the keys of auth.secretKeys." -}}
+{{- end -}}
+{{- if and .Values.metrics.enabled (not .Values.auth.database) -}}
+{{- fail "the exporter needs a database to connect to: set auth.database." -}}
+{{- end -}}
+{{- if gt (int .Values.replication.numSynchronousReplicas) (int .Values.readReplicas.replicaCount) -}}
+{{- fail (printf "replication.numSynchronousReplicas: %v of %v replicas can never confirm a commit: lower it, or raise readReplicas.replicaCount." .Values.replication.numSynchronousReplicas .Values.readReplicas.replicaCount) -}}
 {{- end -}}
 {{- end -}}

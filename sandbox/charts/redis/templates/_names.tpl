@@ -1,4 +1,4 @@
-{{/* Names, labels and the image: the interface that other objects and network policies rely on. */}}
+{{/* Names, labels and images: the interface that other objects and network policies rely on. */}}
 
 {{- define "redis.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
@@ -34,12 +34,28 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Metadata of what belongs to one component: `root` and `component`. */}}
+{{- define "redis.componentMetadata" -}}
+namespace: {{ .root.Release.Namespace }}
+labels: {{- include "redis.labels" .root | nindent 2 }}
+  app.kubernetes.io/component: {{ .component }}
+{{- with .root.Values.commonAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The image of a container: `root`, and `image`, which may be empty for the one image that has everything. */}}
 {{- define "redis.image" -}}
-{{- $image := .Values.image -}}
-{{- $reference := printf "%s/%s" (default $image.registry .Values.global.imageRegistry) $image.repository -}}
+{{- $image := ternary .image .root.Values.image (not (empty (.image).repository)) -}}
+{{- $reference := printf "%s/%s" (default $image.registry .root.Values.global.imageRegistry) $image.repository -}}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $reference $image.digest -}}
 {{- else -}}
 {{- printf "%s:%s" $reference (toString $image.tag) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The domain of the nodes' own names. */}}
+{{- define "redis.domain" -}}
+{{- printf "%s-headless.%s.svc.%s" (include "redis.fullname" .) .Release.Namespace .Values.clusterDomain -}}
 {{- end -}}

@@ -2,21 +2,38 @@
 # Turns the environment that the Bitnami PostgreSQL chart (or its stand-in) sets into a database in PGDATA, then runs
 # its arguments (run.sh). A new database grows in a directory beside PGDATA and gets its name when it is complete:
 # whatever kills this script, the next start finds either a whole database or none.
+# In the charts' exporter container the same image is asked for metrics instead.
 set -euo pipefail
-shopt -s nullglob dotglob
 umask 077
-
-: "${PGDATA:=/bitnami/postgresql/data}" "${POSTGRESQL_PORT_NUMBER:=5432}"
-export PGDATA POSTGRESQL_PORT_NUMBER
-unfinished=$PGDATA.unfinished
-
-say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 
 # The value of a secret, from the file that NAME_FILE names or from NAME itself.
 secret() {
   local file=${1}_FILE
   if [[ -n ${!file:-} ]]; then cat "${!file}"; else printf %s "${!1:-}"; fi
 }
+
+# A password file for user $1 with password $2, which may contain what the file's format uses.
+password_file() {
+  local password=${2//\\/\\\\}
+  printf '*:*:*:%s:%s\n' "$1" "${password//:/\\:}"
+}
+
+if [[ -n ${DATA_SOURCE_URI:-} ]]; then
+  # Not as the exporter would have it: it puts the password into an address, and the address into its log.
+  export PGPASSFILE=/dev/shm/exporter.pgpass
+  password_file "$DATA_SOURCE_USER" "$(secret DATA_SOURCE_PASS)" > "$PGPASSFILE"
+  export DATA_SOURCE_NAME="postgresql://$DATA_SOURCE_USER@$DATA_SOURCE_URI"
+  export PG_EXPORTER_EXTEND_QUERY_PATH=${BASH_SOURCE%/*}/exporter-queries.yaml
+  exec prometheus-postgres-exporter
+fi
+
+shopt -s nullglob dotglob
+
+: "${PGDATA:=/bitnami/postgresql/data}" "${POSTGRESQL_PORT_NUMBER:=5432}"
+export PGDATA POSTGRESQL_PORT_NUMBER
+unfinished=$PGDATA.unfinished
+
+say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 
 initialize() {
   local socket=$unfinished/socket admin=POSTGRES_POSTGRES_PASSWORD user=${POSTGRES_USER:-postgres}
@@ -67,12 +84,17 @@ SQL
 clone_primary() {
   local from="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER"
   say "cloning the primary at $POSTGRES_MASTER_HOST"
-  until PGPASSWORD=$(secret POSTGRES_REPLICATION_PASSWORD) \
-    pg_basebackup --dbname="$from" --pgdata="$unfinished" --wal-method=stream; do
+  until pg_basebackup --dbname="$from passfile=$PASSWORD_FILE" --no-password --pgdata="$unfinished" --wal-method=stream \
+    --checkpoint=fast; do
     rm -rf "$unfinished"
     sleep 1
   done
 }
+
+if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
+  export PASSWORD_FILE=/tmp/primary.pgpass
+  password_file "$POSTGRES_REPLICATION_USER" "$(secret POSTGRES_REPLICATION_PASSWORD)" > "$PASSWORD_FILE"
+fi
 
 if [[ -s $PGDATA/PG_VERSION ]]; then
   say "using the database in $PGDATA"

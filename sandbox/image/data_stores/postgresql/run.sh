@@ -1,28 +1,41 @@
 #!/bin/bash
-# Runs PostgreSQL on PGDATA as the environment of the Bitnami chart (or its stand-in) asks.
+# Runs PostgreSQL on PGDATA as the environment of the Bitnami chart (or its stand-in) asks. The chart's own settings come
+# last, so that they win.
 set -euo pipefail
 umask 077
-state=/opt/bitnami/postgresql/tmp
-settings=(
-  -c "listen_addresses=*"
-  -c "port=$POSTGRESQL_PORT_NUMBER"
-  -c unix_socket_directories=/tmp
-  -c hot_standby=on
-  -c wal_level=replica
-  -c max_wal_senders=16
-)
-if [[ -d /bitnami/postgresql/conf/conf.d ]]; then
-  settings+=(-c include_dir=/bitnami/postgresql/conf/conf.d)
-fi
+directory=/opt/bitnami/postgresql
+settings=$directory/conf/postgresql.conf
+
+# A value between quotes, as a settings file wants it.
+quoted() { printf "'%s'" "${1//\'/\'\'}"; }
+
+{
+  cat <<END
+include '$PGDATA/postgresql.conf'
+listen_addresses = '*'
+port = $POSTGRESQL_PORT_NUMBER
+unix_socket_directories = '/tmp'
+hot_standby = on
+wal_level = replica
+max_wal_senders = 16
+wal_keep_size = 128MB
+END
+  if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
+    primary="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER"
+    primary+=" passfile=$PASSWORD_FILE application_name=${POSTGRES_CLUSTER_APP_NAME:-walreceiver}"
+    printf 'primary_conninfo = %s\n' "$(quoted "$primary")"
+  elif ((${POSTGRES_NUM_SYNCHRONOUS_REPLICAS:-0} > 0)); then
+    printf 'synchronous_commit = %s\n' "${POSTGRES_SYNCHRONOUS_COMMIT_MODE:-on}"
+    printf 'synchronous_standby_names = %s\n' \
+      "$(quoted "$POSTGRES_NUM_SYNCHRONOUS_REPLICAS (\"$POSTGRES_CLUSTER_APP_NAME\")")"
+  fi
+  if [[ -d /bitnami/postgresql/conf/conf.d ]]; then
+    echo "include_dir '/bitnami/postgresql/conf/conf.d'"
+  fi
+} > "$settings"
+
 if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
-  password=${POSTGRES_REPLICATION_PASSWORD:-}
-  [[ -z ${POSTGRES_REPLICATION_PASSWORD_FILE:-} ]] || password=$(< "$POSTGRES_REPLICATION_PASSWORD_FILE")
-  printf '%s:%s:*:%s:%s\n' "$POSTGRES_MASTER_HOST" "$POSTGRES_MASTER_PORT_NUMBER" "$POSTGRES_REPLICATION_USER" \
-    "$password" > /tmp/primary.pgpass
   touch "$PGDATA/standby.signal"
-  primary="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER"
-  primary+=" passfile=/tmp/primary.pgpass application_name=${POSTGRES_CLUSTER_APP_NAME:-walreceiver}"
-  settings+=(-c "primary_conninfo=$primary")
 fi
-touch "$state/.initialized" # the chart's readiness probe asks for it
-exec postgres -D "$PGDATA" "${settings[@]}"
+touch "$directory/tmp/.initialized" # the chart's readiness probe asks for it
+exec postgres -D "$PGDATA" -c "config_file=$settings"
