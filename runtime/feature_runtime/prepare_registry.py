@@ -121,6 +121,10 @@ def _grant_as_admin(admin: psycopg.Connection, settings: RegistrySettings, reade
         "GRANT USAGE ON SCHEMA public TO {everyone}",
     ):
         admin.execute(sql.SQL(statement).format(database=database, owner=owner, everyone=everyone))
+    # The exporter beside PostgreSQL logs in as the owner and sees no replica otherwise. Managed databases watch themselves.
+    (is_superuser,) = admin.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() or (False,)
+    if is_superuser:
+        admin.execute(sql.SQL("GRANT pg_monitor TO {owner}").format(owner=owner))
 
 
 def _grant_as_owner(owner: psycopg.Connection, readers: list[DatabaseRole]) -> None:

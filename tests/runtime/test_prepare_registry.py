@@ -25,6 +25,17 @@ def test_a_changed_password_takes_effect(stores, secrets):
     stores.prepare_registry().ok()
 
 
+def test_the_owner_sees_what_the_exporter_asks_for_and_readers_do_not(stores, secrets):
+    stores.prepare_registry().ok()
+    with stores.postgres.admin() as admin:
+        rows = dict(
+            admin.execute("SELECT rolname, pg_has_role(oid, 'pg_monitor', 'USAGE') FROM pg_roles WHERE rolname LIKE 'feast%'").fetchall()
+        )
+    assert rows.pop("feast"), "pg_stat_replication has no states for whoever is not in pg_monitor"
+    assert rows
+    assert not any(rows.values()), rows
+
+
 def test_passwords_reach_the_server_only_as_verifiers(stores, secrets):
     with stores.postgres.admin() as admin:
         admin.execute("ALTER SYSTEM SET log_statement = 'all'")

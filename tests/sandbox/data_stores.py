@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import yaml
 
@@ -86,3 +87,17 @@ def restricted_namespace(stores: Stores) -> Iterator[Stores]:
     stores.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stores.namespace, "labels": labels}})
     yield stores
     stores.kubectl("delete", "namespace", stores.namespace, "--wait=false")
+
+
+def redis_processes(pod_uid: str) -> list[int]:
+    """The Redis servers of a pod, seen from the machine; its Sentinel is none of them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = pod_uid in (process / "cgroup").read_text()
+            arguments = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if ours and arguments.startswith(b"redis-server") and b"sentinel" not in arguments:
+            found.append(int(process.name))
+    return found

@@ -10,7 +10,6 @@ import re
 import signal
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ from feast_eks.online_store import online_store_values
 from feast_eks.registry import registry_values
 from feast_eks.settings import OnlineStoreSettings, RegistrySettings
 from sandbox.image.recipes import PREFIX, RUNTIME, source_tag
-from tests.sandbox.data_stores import IMAGE, Stores, restricted_namespace
+from tests.sandbox.data_stores import IMAGE, Stores, redis_processes, restricted_namespace
 
 LOG = logging.getLogger(__name__)
 """`pytest --log-cli-level=info` shows what the failures cost."""
@@ -160,20 +159,6 @@ def client_pod() -> dict:
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
-
-
-def redis_processes(pod_uid: str) -> list[int]:
-    """The Redis servers of a pod, seen from the machine; its Sentinel is none of them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = pod_uid in (process / "cgroup").read_text()
-            arguments = (process / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if ours and arguments.startswith(b"redis-server") and b"sentinel" not in arguments:
-            found.append(int(process.name))
-    return found
 
 
 def wait_for(condition, seconds: float, what: str) -> None:
