@@ -1,15 +1,15 @@
 """The feature_store.yaml files and contracts that ConfigMaps carry to the pods."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
-from feast_eks_policies.objects import name, texts
+from feast_eks_policies.objects import name, texts, variable
 from feast_eks_policies.rule import Resource
-from feast_eks_policies.values import UNKNOWN, get, items, mapping
+from feast_eks_policies.values import UNKNOWN, containers, get, items, mapping, pod_specs
 
 LOCAL_STORES = ("sqlite", "duckdb", "faiss")
 
@@ -56,14 +56,27 @@ def registry_type(document: Mapping[str, Any]) -> str:
 
 def hosts(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(place, host) of every store that is reached over the network."""
-    path = registry_path(document)
-    if registry_type(document) == "sql" and "://" in path and (host := urlsplit(path).hostname):
-        yield "registry.path", host
+    address = re.search(r"://(?:[^/]*@)?([^/:?]+|\[[^]]*\])", registry_path(document))
+    if registry_type(document) == "sql" and address:
+        yield "registry.path", address[1]
     for part in connection_parts(document):
         if "=" not in part and part:
             yield "online_store.connection_string", part.rpartition(":")[0] or part
     if isinstance(host := get(document, "online_store", "host"), str):
         yield "online_store.host", host
+
+
+def meant(host: str, config_map: Resource, resources: list[Resource]) -> Iterator[str]:
+    """What a host stands for: itself, or for `${VARIABLE}` what the pods that mount the file are given."""
+    placeholder = re.fullmatch(r"\$\{(\w+)\}", host)
+    if not placeholder:
+        yield host
+        return
+    for workload in resources:
+        for _, _, spec in pod_specs(workload):
+            for _, container in containers(spec) if may_mount(spec, config_map) else ():
+                if isinstance(value := variable(container, placeholder[1]), str):
+                    yield value
 
 
 def connection_parts(document: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from feast_eks_policies.feature_store_files import (
     feature_stores,
     hosts,
     may_mount,
+    meant,
     registry_path,
     registry_type,
     store_type,
@@ -49,16 +50,18 @@ def _while_materializing(resource: Resource) -> Iterator[str]:
             yield f"{key}: registry.serve_features_while_materializing is not true: serving stops for every materialization"
 
 
-def _transport(resource: Resource) -> Iterator[str]:
-    for key, document in feature_stores(resource):
-        for place, host in hosts(document):
-            if not _is_external(host):
-                continue
-            path = registry_path(document)
-            if place == "registry.path" and not re.search(r"sslmode=(verify-full|verify-ca|require)", path):
-                yield f"{key}: registry.path reaches {host} without sslmode=verify-full"
-            if place.startswith("online_store") and "ssl=true" not in [part.lower() for part in connection_parts(document)]:
-                yield f"{key}: {place} reaches {host} without ssl=true"
+def _transport(resources: list[Resource], context: Context) -> Iterator[Finding]:
+    del context
+    for config_map in of_kind(resources, "ConfigMap", "Secret"):
+        for key, document in feature_stores(config_map):
+            encrypted = {
+                "registry": bool(re.search(r"sslmode=(verify-full|verify-ca|require)\b", registry_path(document))),
+                "online_store": "ssl=true" in [part.lower() for part in connection_parts(document)],
+            }
+            for place, named in hosts(document):
+                for host in dict.fromkeys(meant(named, config_map, resources)):
+                    if _is_external(host) and not encrypted[place.partition(".")[0]]:
+                        yield config_map, f"{key}: {place} reaches {host} in the clear"
 
 
 def _is_external(host: str) -> bool:
@@ -103,8 +106,7 @@ def _workers(container: Mapping[str, Any]) -> int:
 
 def _resolves(resources: list[Resource], context: Context) -> Iterator[Finding]:
     del context
-    services = {(name(service), namespace(service)) for service in of_kind(resources, "Service")}
-    names = {service for service, _ in services}
+    names = {name(service) for service in of_kind(resources, "Service")}
     for config_map in of_kind(resources, "ConfigMap"):
         for key, document in feature_stores(config_map):
             for place, host in hosts(document):
@@ -124,6 +126,8 @@ def _is_known(host: str, services: set[Any], resources: list[Resource]) -> bool:
     if _is_external(host) or host.startswith(("$", "127.", "[")) or host == "localhost" or UNKNOWN in services:
         return True
     labels = host.split(".svc", maxsplit=1)[0].split(".")
+    if len(labels) > 1 and labels[-1] not in {namespace(each) for each in of_kind(resources, "Service", "ConfigMap")}:
+        return True  # a Service of another namespace is another stack's
     # A pod's own name comes before its headless Service's: feast-redis-node-0.feast-redis-headless.feast.svc…
     if labels[0] in services or (len(labels) > 1 and labels[1] in services):
         return True
@@ -172,13 +176,12 @@ RULES: tuple[Rule, ...] = (
         types=("kubernetes:*:ConfigMap", "kubernetes:*:Secret"),
         check=_while_materializing,
     ),
-    ResourceRule(
+    StackRule(
         name="external-stores-tls",
         description="Connections to stores outside the cluster are encrypted.",
         harm="encryption",
         severity="high",
         remedy="sslmode=verify-full for PostgreSQL, ssl=true for Redis",
-        types=("kubernetes:*:ConfigMap", "kubernetes:*:Secret"),
         check=_transport,
     ),
     ResourceRule(

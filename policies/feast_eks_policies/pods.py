@@ -5,7 +5,7 @@ from typing import Any
 
 from feast_eks_policies.objects import volumes
 from feast_eks_policies.rule import Resource, ResourceRule, Rule
-from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, items, mapping, pod_specs
+from feast_eks_policies.values import UNKNOWN, WORKLOADS, as_list, containers, get, items, mapping, pod_specs
 
 SECCOMP_PROFILES = ("RuntimeDefault", "Localhost")
 ADDABLE_CAPABILITIES = ("NET_BIND_SERVICE",)
@@ -62,8 +62,8 @@ def _privileges(resource: Resource) -> Iterator[str]:
 def _capabilities(resource: Resource) -> Iterator[str]:
     for path, _, container in _each_container(resource):
         capabilities = _security(container, "capabilities")
-        dropped = get(capabilities, "drop", default=[])
-        if dropped is not UNKNOWN and UNKNOWN not in dropped and "ALL" not in dropped:
+        dropped = as_list(get(capabilities, "drop"))
+        if UNKNOWN not in dropped and "ALL" not in dropped:
             yield f"{path}.securityContext.capabilities.drop lacks ALL"
         for added in items(get(capabilities, "add")):
             if added is not UNKNOWN and added not in ADDABLE_CAPABILITIES:

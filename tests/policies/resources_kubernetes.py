@@ -493,3 +493,8 @@ def leaf_paths(value: Any, prefix: tuple[str | int, ...] = ()) -> list[tuple[str
 
 def rules_of(*modules: Any) -> set[str]:
     return {rule.name for module in modules for rule in module.RULES}
+
+
+def assert_no_secret(found: list[Violation], *secrets: str) -> None:
+    for violation in found:
+        assert not any(secret in violation.message for secret in secrets), f"{violation.rule} prints a secret"

@@ -60,7 +60,7 @@ CHOSEN = {
     "postgres-ha-prod": lambda config: at(config, "registry", "mode") in (None, "standalone"),
     "replicas-hpa-consistent": lambda config: (
         at(config, "feature_server", "min_replicas") == 1
-        or at(config, "feature_server", "min_replicas") == at(config, "feature_server", "max_replicas")
+        or at(config, "feature_server", "max_replicas") == (at(config, "feature_server", "min_replicas") or 2)
     ),
 }
 

@@ -295,11 +295,15 @@ def test_an_unknown_value_elsewhere_hides_no_finding(case):
     assert_not_hidden(case)
 
 
-@pytest.mark.parametrize("rule", ["pod-nonroot", "pod-no-privesc", "pod-drop-all", "pod-seccomp", "pod-readonly-rootfs", "resources-set"])
-@pytest.mark.parametrize("group", ["initContainers", "ephemeralContainers"])
+HARDENING = ("pod-nonroot", "pod-no-privesc", "pod-drop-all", "pod-seccomp", "pod-readonly-rootfs")
+
+
+@pytest.mark.parametrize(
+    ("rule", "group"),
+    # Kubernetes takes no resources for ephemeral containers.
+    [("resources-set", "initContainers"), *((rule, group) for rule in HARDENING for group in ("initContainers", "ephemeralContainers"))],
+)
 def test_containers_that_start_first_or_late_are_looked_at_too(rule, group):
-    if (rule, group) == ("resources-set", "ephemeralContainers"):
-        pytest.skip("Kubernetes takes no resources for them")
     bare = [
         {
             "name": "helper",
