@@ -70,7 +70,9 @@ def read_sources(*, bucket: str, sources: Sequence[str], region: str) -> str:
             "Effect": "Allow",
             "Action": "s3:ListBucket",
             "Resource": bucket_name,
-            "Condition": {"StringLike": {"s3:prefix": [prefix for source in sources for prefix in (source, f"{source}/*")]}},
+            # IfExists: a question about one key has no prefix. If it is denied, S3 says of a missing key that it is forbidden,
+            # on which readers give up a folder. So names in the bucket can be listed; what is in other objects cannot be read.
+            "Condition": {"StringLikeIfExists": {"s3:prefix": [prefix for source in sources for prefix in (source, f"{source}/*")]}},
         },
     )
 

@@ -8,6 +8,9 @@ from typing import Any
 from feast_eks.settings import ChartSettings, ImageSettings, OnlineStoreSettings, RegistrySettings
 from feast_eks.workload import USER_ID, Object, Resources
 
+READY_SECONDS = 1200
+"""Nodes start one after the other, each with new volumes and perhaps a new machine; Pulumi's own ten minutes can be too few."""
+
 EXPORTER_RESOURCES = Resources(cpu_millicores=20, memory_mib=64)
 
 
@@ -26,6 +29,11 @@ def global_values() -> Object:
     """The `global` value of a chart."""
     # The charts refuse to render with any image but their own, which are no longer published under versions.
     return {"security": {"allowInsecureImages": True}}
+
+
+def annotations() -> Object:
+    """The `commonAnnotations` value of a chart: how long Pulumi waits for what the chart makes."""
+    return {"pulumi.com/timeoutSeconds": str(READY_SECONDS)}
 
 
 def node_values(settings: RegistrySettings | OnlineStoreSettings) -> Object:

@@ -145,7 +145,9 @@ def offline_store_environment(identity: Identity, settings: Settings, bucket_nam
         return []
     variables: list[Object] = [
         {"name": "OFFLINE_STORE_BUCKET", "value": bucket_name},
+        # Two names for it: each AWS library of the pods reads only one, and asks in another region without.
         {"name": "AWS_REGION", "value": settings.aws.region},
+        {"name": "AWS_DEFAULT_REGION", "value": settings.aws.region},
     ]
     if endpoint_url := settings.offline_store.endpoint_url:
         variables += [

@@ -75,6 +75,7 @@ def online_store_values(
     values: Object = {
         "fullnameOverride": ONLINE_STORE_NAME,
         "global": charts.global_values(),
+        "commonAnnotations": charts.annotations(),
         "image": charts.image_values(settings.image),
         "architecture": "standalone" if settings.mode == "standalone" else "replication",
         # Sentinels ask no password: Feast's connection string has room for one option of theirs only. Only our pods reach them.
@@ -94,7 +95,7 @@ def online_store_values(
     # The chart's stop hook needs it to hand over before a node goes, and some versions leave it empty.
     environment = {"extraEnvVars": [{"name": "HEADLESS_SERVICE", "value": domain}]}
     return values | {
-        # A node reads its configuration by the role that it starts in, so both roles go without these commands.
+        # The chart has such a list for each role, and its versions differ in which of them a node reads.
         "master": {"disableCommands": UNUSED_COMMANDS},
         "replica": node
         | environment

@@ -55,6 +55,7 @@ def registry_values(settings: RegistrySettings, *, monitored: bool = False) -> O
     values: Object = {
         "fullnameOverride": REGISTRY_NAME,
         "global": charts.global_values(),
+        "commonAnnotations": charts.annotations(),
         "image": charts.image_values(settings.image),
         "architecture": settings.mode,
         "auth": {

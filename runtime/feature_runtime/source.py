@@ -13,7 +13,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from feast import FeatureView, FileSource
 from feast.data_format import ParquetFormat
 from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -162,16 +162,21 @@ class ViewSource:
         name = self._source.name
         if isinstance(error, FileNotFoundError):
             return Refusal(f"the source {name!r} has no file at {self.uri}. Put the data there, or correct the source's path.")
-        if isinstance(error, PermissionError):
+        if isinstance(error, PermissionError | NoCredentialsError):
             return Refusal(
                 f"the source {name!r} at {self.uri} may not be read: {first_line(error)}. "
-                "Give this pod's identity read access to the bucket."
+                "Give this pod's identity read access to the bucket.",
+                exit_code=NOT_YET,
             )
         return Refusal(
             f"the source {name!r} at {self.uri} cannot be read: {first_line(error)}. "
             "It must be a parquet file that this pod can reach and read."
         )
 
+
+NOT_YET = 75
+"""Exit code of what another pod may be allowed: AWS takes seconds to know a new right everywhere, and a pod that started
+before its role was bound never gets it. So the Job tries again, and fails when that is not the reason."""
 
 UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
 

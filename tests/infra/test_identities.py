@@ -78,7 +78,7 @@ def test_a_role_reads_the_sources_and_nothing_else(deployed, mode):
         assert read["Action"] == "s3:GetObject"
         assert read["Resource"] == [f"{bucket}/employee_attrition.parquet", f"{bucket}/employee_attrition.parquet/*"], name
         assert (listing["Action"], listing["Resource"]) == ("s3:ListBucket", bucket)
-        assert listing["Condition"]["StringLike"]["s3:prefix"] == ["employee_attrition.parquet", "employee_attrition.parquet/*"]
+        assert listing["Condition"]["StringLikeIfExists"]["s3:prefix"] == ["employee_attrition.parquet", "employee_attrition.parquet/*"]
 
 
 def test_a_role_decrypts_with_the_one_key_and_through_s3_only(deployed, mode):

@@ -83,6 +83,14 @@ def acl_of(engine):
     return secret.inputs["stringData"]["value"]["users.acl"] if secret else ""
 
 
+def test_who_reads_the_bucket_knows_its_region_by_both_names(deployed):
+    for name, spec in deployed.pod_specs().items():
+        for container in spec["containers"]:
+            variables = environment(container)
+            if "OFFLINE_STORE_BUCKET" in variables:
+                assert variables["AWS_REGION"]["value"] == variables["AWS_DEFAULT_REGION"]["value"], name
+
+
 def test_the_feature_server_may_not_write_to_any_store(deployed):
     if acl := acl_of(deployed):
         rules = {line.split()[1]: line for line in acl.splitlines()}
