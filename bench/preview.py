@@ -6,7 +6,6 @@ table leaves engine and providers out: there an engine within the process answer
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.rounds import measure, table
+from tests.conftest import sandbox_environment
 
 PROJECT = Path(__file__).resolve().parent.parent
 WHOLE = "the whole program"
@@ -45,7 +45,7 @@ PROGRAMS = {
 
 def main() -> int:
     """Print both tables."""
-    environment = _sandbox_environment()
+    environment = sandbox_environment()
     with tempfile.TemporaryDirectory(prefix="feast-eks-bench-") as directory:
         environment["PULUMI_BACKEND_URL"] = f"file://{directory}"
         contestants: dict[str, Callable[[], None]] = {}
@@ -111,12 +111,6 @@ def _pulumi(*arguments: str, project: Path, environment: dict[str, str]) -> str:
     if result.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
     return result.stdout
-
-
-def _sandbox_environment() -> dict[str, str]:
-    command = [sys.executable, "-m", "sandbox", "env"]
-    exports = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    return dict(os.environ) | dict(re.findall(r"^export (\w+)='(.*)'$", exports, re.MULTILINE))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ WORDS: dict[str, list[Any]] = {
     "database": ["feast", "Feast-1"],
     "hosts": [["redis.example.com:6379"], ["redis.example.com"], []],
     "ca_certificate": ["no-such.pem", "../etc/ca.pem"],
-    "location": ["oci://registry.example.com/charts/redis", "https://charts.example.com/redis-1.2.3.tgz", "redis", "ftp://x"],
+    "location": ["oci://registry.example.com/charts/store", "https://charts.example.com/store-1.2.3.tgz", "store", "ftp://x"],
     "version": ["1.2.3", "^1.2.0", "1"],
     "storage_class": ["gp3", "Gp 3"],
     "schedule": ["0 2 * * *", "30 1 * * *", "0 */6 * * *", "@daily", "0 25 * * *", "0 2 1 1 *"],
