@@ -325,18 +325,14 @@ def test_a_pull_requests_comment_tells_its_reviewer_what_matters(deployed, stack
     stack_file(feature_server={"min_replicas": 3})
     feature_repo("training_hours")
     levels.write_text(json.dumps(json.loads(strict) | {"s3-logging": "advisory"}))
-    try:
-        previewed = delivery(deployed, "engine", "preview", "--stack", "prod", "--output", str(tmp_path / "run"))
-    finally:
-        levels.write_text(strict)
-    assert previewed.returncode == 0, previewed.stdout
     comment = tmp_path / "comment.md"
     run = ["--stack", "prod", "--run", str(tmp_path / "run"), "--before", str(before), "--output", str(comment)]
-    levels.write_text(json.dumps(json.loads(strict) | {"s3-logging": "advisory"}))
     try:
+        previewed = delivery(deployed, "engine", "preview", "--stack", "prod", "--output", str(tmp_path / "run"))
         written = delivery(deployed, "comment", *run)
     finally:
         levels.write_text(strict)
+    assert previewed.returncode == 0, previewed.stdout
     assert written.returncode == 0, written.stdout
     first_screen = comment.read_text()[:1200]
     assert "nothing that holds data is deleted or replaced" in first_screen
