@@ -52,7 +52,7 @@ def summary(environment: Mapping[str, str]) -> str:
         "Features are being served.",
         "",
         f"  endpoint         {endpoint}",
-        f"  in the cluster   {outputs['feature_server_url']}",
+        f"  in the cluster   {outputs['feature_server_url']} and, by gRPC, {outputs['grpc_address']}",
         f"  feature service  {service} (contract {contract['sha256'][:12]})",
         "",
         f"  {join_key} {values[0]:<{max(0, width - len(join_key) - 1)}}  {'served':>14}  {'in the data':>14}",

@@ -24,6 +24,7 @@ FEATURE_SERVER_NAME = "feature-server"
 FEATURE_SERVER_REPLICAS = "feature-server-replicas"
 """The headless Service whose name resolves to every ready replica."""
 HTTP_PORT = 6566
+GRPC_PORT = 6567
 METRICS_PORT = 8000
 
 SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
@@ -82,3 +83,8 @@ def online_store_domain(namespace: str) -> str:
 def feature_server_url(namespace: str) -> str:
     """Where the feature server answers, from anywhere in the cluster."""
     return f"http://{FEATURE_SERVER_NAME}.{namespace}.svc.cluster.local:{HTTP_PORT}"
+
+
+def grpc_address(namespace: str) -> str:
+    """`host:port` where the feature server answers gRPC, from anywhere in the cluster."""
+    return f"{FEATURE_SERVER_NAME}.{namespace}.svc.cluster.local:{GRPC_PORT}"

@@ -5,7 +5,7 @@ ordered features and their types: what a model was trained on and what it must r
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from feast_eks.refusal import Problem, Refusal
 from feast_eks.runtime_image import digest_of_files
 
 LOCK_FILE = "contract.lock.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FRESHNESS_TAG = "freshness_hours"
 REMEDY = "run `make lock`, read the diff of contract.lock.json (it is what models will receive), commit it with the change"
 
 
@@ -22,8 +23,10 @@ class Contract:
     """The parts of `contract.lock.json` that the program passes on.
 
     `services` maps a feature service to `{"features": [[name, dtype], …], "sha256": …}` in the order a model receives.
-    `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever. `sources` are the keys in the
-    offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name an entity's column.
+    `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever; `freshness_seconds` to how old the newest
+    row of its source may be (its tag `freshness_hours`, else its ttl), without the views that have no such bound. `sources`
+    are the keys in the offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name an
+    entity's column.
     """
 
     project: str
@@ -31,6 +34,7 @@ class Contract:
     ttl_seconds: dict[str, int]
     sources: tuple[str, ...] = ()
     join_keys: frozenset[str] = frozenset()
+    freshness_seconds: dict[str, int] = field(default_factory=dict)
 
 
 def definitions_sha256(feature_repo: Path) -> str:
@@ -62,10 +66,25 @@ def read_contract(feature_repo: Path) -> Contract:
             name: {"features": [[f, dtype] for _, f, dtype in service["features"]], "sha256": service["sha256"]}
             for name, service in lock["services"].items()
         },
-        ttl_seconds={name: view["ttl_seconds"] for name, view in lock["views"].items()},
+        ttl_seconds={name: view["ttl_seconds"] or 0 for name, view in lock["views"].items()},
         sources=tuple(sorted({source["file"] for source in lock["sources"].values() if "file" in source})),
         join_keys=frozenset(entity["join_key"] for entity in lock["entities"].values()),
+        freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
     )
+
+
+def _freshness_seconds(view: dict[str, Any]) -> int:
+    """0 where nothing bounds the age of the newest row."""
+    text = view.get("tags", {}).get(FRESHNESS_TAG)
+    if text is None:
+        return int(view["ttl_seconds"] or 0)
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0
+    if not 0 < hours < float("inf"):
+        raise _refuse(f"views, tag {FRESHNESS_TAG}", repr(text), "a number of hours above 0")
+    return int(hours * 3600)
 
 
 def _refuse(path: str, value: str, rule: str) -> Refusal:

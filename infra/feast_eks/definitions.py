@@ -21,6 +21,7 @@ from feast_eks.identities import (
     Identity,
     from_secret,
 )
+from feast_eks.jobs import job_metadata, job_spec
 from feast_eks.refusal import Problem, Refusal
 from feast_eks.settings import RegistrySettings
 from feast_eks.workload import Container, Object, Resources, Workload, labels
@@ -29,8 +30,8 @@ NAME = "feast-apply"
 CONFIG_MAP_LIMIT = 1_000_000
 """Bytes; Kubernetes refuses more than 1 MiB, names included."""
 
-REFUSED = 1
-"""Exit status of a runtime verb that says why it does not go on."""
+WAIVERS_FILE = "waivers.yaml"
+"""Breaking changes that somebody answers for, each with a reason and an end."""
 
 DEADLINE_SECONDS = 900
 RESOURCES = Resources(cpu_millicores=250, memory_mib=1024)
@@ -70,7 +71,7 @@ class Definitions:
 
 
 def read_definitions(feature_repo: Path, feature_store_yaml: str, certificates: Mapping[str, str]) -> Definitions:
-    """The Python files and the contract of the feature repo, with what the environment adds to them.
+    """The Python files, the contract and the waivers of the feature repo, with what the environment adds to them.
 
     That is its feature_store.yaml, and the certificates by which external stores are known.
 
@@ -78,7 +79,8 @@ def read_definitions(feature_repo: Path, feature_store_yaml: str, certificates: 
         Refusal: more than a ConfigMap holds.
     """
     paths = [path for path in sorted(feature_repo.rglob("*.py")) if "__pycache__" not in path.parts]
-    files = {path.relative_to(feature_repo).as_posix(): path.read_text() for path in [*paths, feature_repo / LOCK_FILE]}
+    beside = [path for name in (LOCK_FILE, WAIVERS_FILE) if (path := feature_repo / name).is_file()]
+    files = {path.relative_to(feature_repo).as_posix(): path.read_text() for path in [*paths, *beside]}
     files |= {"feature_store.yaml": feature_store_yaml, **certificates}
     if (size := sum(len(path) + len(content.encode()) for path, content in files.items())) > CONFIG_MAP_LIMIT:
         problem = Problem(
@@ -93,18 +95,28 @@ def read_definitions(feature_repo: Path, feature_store_yaml: str, certificates: 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureDefinitionsArgs:
-    """`image` is the runtime's; `environment` is how the Job reaches the stores; `after` must be up, and granted, before."""
+    """`image` is the runtime's; `after` must be up, and granted, before.
+
+    `environment` is how the Job reaches the stores, `reading_environment` how its gate does, which may only read.
+    `margin_seconds` is how long a served value must last: what a shorter ttl is measured by.
+    """
 
     settings: RegistrySettings
     namespace: pulumi.Input[str]
     definitions: Definitions
     image: str
     environment: list[Object]
+    reading_environment: list[Object]
+    margin_seconds: int
     after: list[pulumi.Resource]
 
 
 class FeatureDefinitions(pulumi.ComponentResource):
-    """The feature repo in the cluster, applied: when this is done, the registry equals the contract."""
+    """The feature repo in the cluster, applied: when this is done, the registry equals the contract.
+
+    A change that would break a model is refused before anything is changed: the gate compares the definitions with the live
+    registry by a role that may only read. Everything that runs goes on with the ConfigMap that it started with.
+    """
 
     config_map: kubernetes.core.v1.ConfigMap
     applied: kubernetes.batch.v1.Job
@@ -127,12 +139,12 @@ class FeatureDefinitions(pulumi.ComponentResource):
                     service_account=APPLY.name,
                     definitions=args.definitions.volume,
                     client_labels=APPLY.client_labels,
-                    init_containers=[_prepare_registry(args).to_kubernetes()],
+                    init_containers=[_prepare_registry(args).to_kubernetes(), _gate(args).to_kubernetes()],
                     containers=[
                         Container(
                             name="apply",
                             image=args.image,
-                            args=["apply"],
+                            args=["apply", *_margin(args)],
                             environment=[*args.environment, *_replicas(args.settings)],
                             resources=RESOURCES,
                         ).to_kubernetes()
@@ -149,27 +161,6 @@ class FeatureDefinitions(pulumi.ComponentResource):
 def run_digest(definitions: Definitions, image: str) -> str:
     """What a one-off Job's name ends in: it runs again when the definitions or the image change."""
     return hashlib.sha256(f"{definitions.digest} {image}".encode()).hexdigest()[:8]
-
-
-def job_metadata(name: str, digest: str, namespace: pulumi.Input[str]) -> Object:
-    """Metadata of a one-off Job that runs once per digest and, having failed, again on the next update."""
-    return {
-        "name": f"{name}-{digest}",
-        "namespace": namespace,
-        "labels": labels(name),
-        "annotations": {"pulumi.com/replaceUnready": "true"},
-    }
-
-
-def job_spec(workload: Workload, *, deadline_seconds: int) -> Object:
-    """Spec of a one-off Job. It has no TTL: a finished Job that vanished would be run again by the next refresh."""
-    return {
-        "backoffLimit": 3,
-        # What a verb refuses it refuses every time, and whoever waits wants to know. Whatever else ends a pod is tried again.
-        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [REFUSED]}}]},
-        "activeDeadlineSeconds": deadline_seconds,
-        "template": workload.template(),
-    }
 
 
 def _prepare_registry(args: FeatureDefinitionsArgs) -> Container:
@@ -190,6 +181,22 @@ def _prepare_registry(args: FeatureDefinitionsArgs) -> Container:
             *_role("SERVE", SERVE),
             *_role("CHECK", CHECK),
         ],
+        resources=RESOURCES,
+    )
+
+
+def _margin(args: FeatureDefinitionsArgs) -> list[str]:
+    return ["--margin-seconds", str(args.margin_seconds)]
+
+
+def _gate(args: FeatureDefinitionsArgs) -> Container:
+    """The comparison with the live registry, once its roles exist and before anything else is changed."""
+    return Container(
+        name="check",
+        image=args.image,
+        # As text: its last lines are what whoever waits for the Job is shown.
+        args=["check", "--against", "registry", "--format", "text", *_margin(args)],
+        environment=args.reading_environment,
         resources=RESOURCES,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from feast_eks.addresses import FEATURE_SERVER_NAME, FEATURE_SERVER_REPLICAS, HTTP_PORT, METRICS_PORT
+from feast_eks.addresses import FEATURE_SERVER_NAME, FEATURE_SERVER_REPLICAS, GRPC_PORT, HTTP_PORT, METRICS_PORT
 from feast_eks.definitions import Definitions
 from feast_eks.identities import SERVE
 from feast_eks.settings import FeatureServerSettings
@@ -13,13 +13,23 @@ from feast_eks.workload import Container, Object, Resources, Workload, labels, s
 
 REQUEST_RATE_METRIC = "feast_feature_server_requests_per_second"
 """The per-pod metric that the autoscaler asks the custom metrics API for; the adapter computes it as
-`rate(feast_feature_server_request_total[2m])`."""
+`rate(feast_feature_server_request_total[2m])`. That counts probes, too: one in four seconds, by which an idle server is not unknown."""
 
 DRAIN_SECONDS = 10
-"""Feast closes its socket at once when told to stop, so the pod must first vanish from every Service."""
+"""Between being told to stop and no longer listening: until then every node has taken the pod out of its Services."""
 
 STARTUP_SECONDS = 180
-"""Feast takes 4 seconds to start on a quiet node and 23 on a loaded one; more where a node pulls the image's pages."""
+"""Importing Feast takes seconds on a quiet node, and many more on a loaded one or where a node pulls the image's pages."""
+
+PROBE_TIMEOUT_SECONDS = 5
+
+READY_PERIOD_SECONDS = 5
+READY_FAILURES = 6
+"""Half a minute without Redis until a replica leaves the Service. A failover of some seconds reaches all replicas at once: better
+that each answers 503 with Retry-After than that the Service is empty and connections are refused."""
+
+HTTP2 = "kubernetes.io/h2c"
+"""What gRPC without TLS is, for proxies and meshes that look at a port's protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +70,10 @@ class FeatureServer(pulumi.ComponentResource):
             # Serving what is not loaded would answer with nulls.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[args.loaded]),
         )
-        ports = [{"name": "http", "port": HTTP_PORT, "targetPort": "http"}]
+        ports = [
+            {"name": "http", "port": HTTP_PORT, "targetPort": "http"},
+            {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "appProtocol": HTTP2},
+        ]
         metrics = {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics"}
         # A Service counts as ready when it has endpoints, so it comes after the pods.
         after_pods = pulumi.ResourceOptions(parent=self, depends_on=[self.deployment])
@@ -98,18 +111,19 @@ def server_workload(args: FeatureServerArgs) -> Workload:
     container = Container(
         name=FEATURE_SERVER_NAME,
         image=args.image,
-        args=["serve", "--port", str(HTTP_PORT), "--workers", str(settings.workers)],
+        args=serve_arguments(settings),
         environment=args.environment,
         resources=Resources(cpu_millicores=settings.cpu_millicores, memory_mib=settings.memory_mib),
-        ports={"http": HTTP_PORT, "metrics": METRICS_PORT},
+        ports={"http": HTTP_PORT, "grpc": GRPC_PORT, "metrics": METRICS_PORT},
         lifecycle={"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
     ).to_kubernetes()
-    health: Object = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
+    alive, ready = probe("/health"), probe("/ready")
     container |= {
-        "startupProbe": {**health, "periodSeconds": 3, "failureThreshold": STARTUP_SECONDS // 3},
-        "readinessProbe": {**health, "periodSeconds": 5, "failureThreshold": 2},
-        # Slower to judge than readiness: a busy server is to be spared, not restarted.
-        "livenessProbe": {**health, "periodSeconds": 20, "failureThreshold": 6},
+        # Not before it has the definitions and reaches Redis: a roll-out stops at a version that cannot serve.
+        "startupProbe": {**ready, "periodSeconds": 3, "failureThreshold": STARTUP_SECONDS // 3},
+        "readinessProbe": {**ready, "periodSeconds": READY_PERIOD_SECONDS, "failureThreshold": READY_FAILURES},
+        # Asks for the process alone, and slower to judge: a restart helps neither a busy server nor one whose Redis is away.
+        "livenessProbe": {**alive, "periodSeconds": 20, "failureThreshold": 6},
     }
     spread = [
         {
@@ -129,6 +143,25 @@ def server_workload(args: FeatureServerArgs) -> Workload:
         restart_policy="Always",
         extra={"topologySpreadConstraints": spread, "terminationGracePeriodSeconds": DRAIN_SECONDS + 30},
     )
+
+
+def serve_arguments(settings: FeatureServerSettings) -> list[str]:
+    """The command line of the server: where it listens, how much it takes, and what it says of what it has not."""
+    options = {
+        "port": HTTP_PORT,
+        "grpc-port": GRPC_PORT,
+        "metrics-port": METRICS_PORT,
+        "max-body-kib": settings.max_body_kib,
+        "max-entities": settings.max_entities,
+        "on-not-found": settings.on_not_found,
+        "on-outside-max-age": settings.on_outside_max_age,
+    }
+    return ["serve", *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
+
+
+def probe(path: str) -> Object:
+    """What all probes of a path have in common."""
+    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": PROBE_TIMEOUT_SECONDS}
 
 
 def autoscaler_spec(settings: FeatureServerSettings) -> Object:

@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from feast_eks.accounts import Identities, IdentitiesArgs
-from feast_eks.addresses import feature_server_url, online_store_domain
+from feast_eks.addresses import feature_server_url, grpc_address, online_store_domain
 from feast_eks.aws_access import AwsAccess, AwsAccessArgs
 from feast_eks.cluster import EksCluster
 from feast_eks.definitions import FeatureDefinitions, FeatureDefinitionsArgs, run_digest
@@ -15,11 +15,12 @@ from feast_eks.identities import APPLY, CHECK, MATERIALIZE, SERVE, SMOKE_TEST, I
 from feast_eks.materialization import Materialization, MaterializationArgs
 from feast_eks.monitoring import Monitoring, MonitoringArgs
 from feast_eks.namespace import Namespace, NamespaceArgs
-from feast_eks.offline_store import OfflineStore, OfflineStoreArgs, offline_store_environment
+from feast_eks.offline_store import OfflineStore, OfflineStoreArgs, offline_store_environment, sources_environment
 from feast_eks.online_store import OnlineStore, OnlineStoreArgs
 from feast_eks.plan import Plan
 from feast_eks.registry import Registry, RegistryArgs
 from feast_eks.settings import offline_store_credentials, online_store_users, registry_administrator
+from feast_eks.skew_probe import SkewProbe, SkewProbeArgs
 from feast_eks.smoke_test import SmokeTest, SmokeTestArgs
 from feast_eks.workload import Object
 
@@ -111,6 +112,11 @@ class FeatureStore(pulumi.ComponentResource):
                 definitions=definitions,
                 image=image,
                 environment=reaching_stores(APPLY),
+                reading_environment=[
+                    *store_environment(CHECK, settings, from_primary=True),
+                    *sources_environment(settings, offline_store.bucket_name),
+                ],
+                margin_seconds=settings.materialization.margin_seconds,
                 after=[offline_store, identities, *access.granted, *registry.ready, *online_store.ready],
             ),
             child,
@@ -127,6 +133,19 @@ class FeatureStore(pulumi.ComponentResource):
             ),
             child,
         )
+        if settings.skew_probe.enabled:
+            SkewProbe(
+                "skew-probe",
+                SkewProbeArgs(
+                    settings=settings.skew_probe,
+                    namespace=namespace.name,
+                    definitions=definitions,
+                    image=image,
+                    environment=reaching_stores(MATERIALIZE),
+                    loaded=materialization.loaded,
+                ),
+                child,
+            )
         feature_server = FeatureServer(
             "feature-server",
             FeatureServerArgs(
@@ -153,12 +172,17 @@ class FeatureStore(pulumi.ComponentResource):
             child,
         )
         if settings.monitoring.enabled:
-            Monitoring("monitoring", MonitoringArgs(settings=settings, namespace=namespace.name), child)
+            Monitoring(
+                "monitoring",
+                MonitoringArgs(settings=settings, contract=plan.contract, namespace=namespace.name, applied=[feature_definitions.applied]),
+                child,
+            )
 
         outputs = {
             "client_feature_store_yaml": plan.client_feature_store_yaml,
             "feature_server_url": feature_server_url(settings.namespace),
             "feature_services": plan.feature_services,
+            "grpc_address": grpc_address(settings.namespace),
             "image": image,
             "namespace": settings.namespace,
             "offline_store_uri": offline_store.uri,

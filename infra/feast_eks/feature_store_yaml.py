@@ -11,8 +11,12 @@ import yaml
 from feast_eks.addresses import MASTER_SET, ONLINE_STORE_CA_FILE, RegistryAddress, online_store_hosts, registry_address
 from feast_eks.contract import Contract
 from feast_eks.refusal import Problem, Refusal
-from feast_eks.settings import MaterializationSettings, Settings, longest_gap
+from feast_eks.settings import MaterializationSettings, Settings
 from feast_eks.workload import FEATURE_REPO_PATH
+
+ONLINE_STORE_CLASS = "feature_runtime.online_store.PipelinedRedisOnlineStore"
+"""Feast's own Redis store, written in batches, as the runtime image has it. Its keys are the same, and so are its bytes in Redis:
+whoever has no runtime image reads with `type: redis`."""
 
 
 def feature_store_yaml(settings: Settings, contract: Contract) -> str:
@@ -27,7 +31,7 @@ def feature_store_yaml(settings: Settings, contract: Contract) -> str:
             "cache_ttl_seconds": 60,
             "cache_mode": "sync",
             "serve_features_while_materializing": True,
-            # A pooled connection does not survive the fork of server workers.
+            # A connection that a failover or a password's rotation ended is noticed before it is used; none is kept idle.
             "sqlalchemy_config_kwargs": {"pool_recycle": 0, "pool_pre_ping": True},
         },
         "online_store": _online_store(settings, contract),
@@ -50,7 +54,7 @@ def _registry_url(address: RegistryAddress) -> str:
 
 def _online_store(settings: Settings, contract: Contract) -> dict[str, Any]:
     options = ["username=${ONLINE_STORE_USER}", "password=${ONLINE_STORE_PASSWORD}", "socket_timeout=1", "socket_connect_timeout=1"]
-    store: dict[str, Any] = {"type": "redis"}
+    store: dict[str, Any] = {"type": ONLINE_STORE_CLASS}
     external = settings.online_store.external
     if settings.online_store.mode == "sentinel":
         store |= {"redis_type": "redis_sentinel", "sentinel_master": MASTER_SET}
@@ -89,7 +93,7 @@ def key_ttl_seconds(settings: MaterializationSettings, contract: Contract) -> in
     Raises:
         Refusal: a view's ttl is shorter than that, so its values would age away between two runs.
     """
-    margin = int((2 * longest_gap(settings.schedule)).total_seconds()) + settings.deadline_minutes * 60
+    margin = settings.margin_seconds
     problems = [
         Problem(
             path=f"feature view {view}",

@@ -16,13 +16,14 @@ from feast_eks.workload import Object
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """One kind of pod and what it may do in each store; nothing where a right is left out.
+    """Who does something and what it may do in each store; nothing where a right is left out.
 
-    `pods` is the name on their label, None for who comes from outside. `registry_role` is a PostgreSQL role.
+    `pods` are the names on the labels of its pods, one for each kind; none where it has no pods of its own. `registry_role` is a
+    PostgreSQL role.
     """
 
     name: str
-    pods: str | None
+    pods: tuple[str, ...] = ()
     registry: Literal["owns", "records loads", "reads"] | None = None
     registry_role: str = ""
     online_store: Literal["writes", "reads", "deletes"] | None = None
@@ -51,7 +52,7 @@ class Identity:
 
 APPLY = Identity(
     name="apply",
-    pods="feast-apply",
+    pods=("feast-apply",),
     registry="owns",
     registry_role="feast",
     online_store="deletes",  # what a view leaves behind when it goes
@@ -59,7 +60,7 @@ APPLY = Identity(
 )
 MATERIALIZE = Identity(
     name="materialize",
-    pods="materialize",
+    pods=("materialize", "skew-probe"),  # the probe reads what materialization wrote, and writes down what it found
     registry="records loads",
     registry_role="feast_materialize",
     online_store="writes",
@@ -67,20 +68,19 @@ MATERIALIZE = Identity(
 )
 SERVE = Identity(
     name="feature-server",
-    pods="feature-server",
+    pods=("feature-server",),
     registry="reads",
     registry_role="feast_serve",
     online_store="reads",
 )
 SMOKE_TEST = Identity(
     name="smoke-test",
-    pods="smoke-test",
+    pods=("smoke-test",),
     offline_store="reads sources",  # to compare what is served with what is true
 )
 CHECK = Identity(
     name="check",
-    pods=None,  # a CI job, or an application that looks features up
-    registry="reads",
+    registry="reads",  # a CI job, an application that looks features up, and the gate in the pod that applies
     registry_role="feast_check",
 )
 
@@ -116,8 +116,11 @@ def from_secret(variable: str, secret: str, key: str) -> Object:
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
-def store_environment(identity: Identity, settings: Settings) -> list[Object]:
-    """Environment variables by which a pod uses registry and online store: user names, and passwords by reference."""
+def store_environment(identity: Identity, settings: Settings, *, from_primary: bool = False) -> list[Object]:
+    """Environment variables by which a pod uses registry and online store: user names, and passwords by reference.
+
+    `from_primary`: what was written a moment ago must be seen, so that who just reads does not ask a replica either.
+    """
     variables: list[Object] = []
     if identity.registry:
         registry = registry_address(settings.registry)
@@ -128,7 +131,7 @@ def store_environment(identity: Identity, settings: Settings) -> list[Object]:
         ]
         if registry.read_host:
             # Who changes the registry must see its own changes: only who just reads goes to a replica.
-            host = registry.read_host if identity.registry == "reads" else registry.host
+            host = registry.read_host if identity.registry == "reads" and not from_primary else registry.host
             variables.append({"name": "REGISTRY_HOST", "value": host})
     if identity.online_store:
         variables += [

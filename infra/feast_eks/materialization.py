@@ -5,18 +5,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from feast_eks.definitions import Definitions, job_metadata, job_spec, run_digest
+from feast_eks.definitions import Definitions, run_digest
 from feast_eks.identities import MATERIALIZE
+from feast_eks.jobs import cron_job_spec, job_metadata, job_spec
 from feast_eks.settings import MaterializationSettings
 from feast_eks.workload import Container, Object, Resources, Workload, labels
 
 NAME = "materialize"
 BACKFILL = "backfill"
-START_DEADLINE_SECONDS = 3600
-"""How late a run may still start: a control plane that was away at 02:00 catches up until 03:00."""
-
-FINISHED_TTL_SECONDS = 7 * 24 * 3600
-HISTORY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,23 +67,9 @@ class Materialization(pulumi.ComponentResource):
         kubernetes.batch.v1.CronJob(
             f"{name}-nightly",
             metadata={"name": NAME, "namespace": args.namespace, "labels": labels(NAME)},
-            spec={
-                "schedule": settings.schedule,
-                "timeZone": "Etc/UTC",
-                "concurrencyPolicy": "Forbid",
-                "startingDeadlineSeconds": START_DEADLINE_SECONDS,
-                "successfulJobsHistoryLimit": HISTORY,
-                "failedJobsHistoryLimit": HISTORY,
-                "jobTemplate": {
-                    "metadata": {"labels": labels(NAME)},
-                    "spec": {
-                        "backoffLimit": 2,
-                        "activeDeadlineSeconds": deadline_seconds,
-                        "ttlSecondsAfterFinished": FINISHED_TTL_SECONDS,
-                        "template": workload("--overlap-hours", str(settings.late_data_hours)).template(),
-                    },
-                },
-            },
+            spec=cron_job_spec(
+                workload("--overlap-hours", str(settings.late_data_hours)), schedule=settings.schedule, deadline_seconds=deadline_seconds
+            ),
             opts=after_apply,
         )
         self.register_outputs({})

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from feast_eks.addresses import (
     FEATURE_SERVER_NAME,
+    GRPC_PORT,
     HTTP_PORT,
     METRICS_PORT,
     ONLINE_STORE_EXPORTER_PORT,
@@ -60,13 +61,14 @@ Edge = tuple[Peer, Peer, list[int]]
 def edges(settings: Settings) -> list[Edge]:
     """The allowed connections: (from, to, TCP ports)."""
     server = Peer.pods(FEATURE_SERVER_NAME, selector(FEATURE_SERVER_NAME))
-    smoke_test = Peer.pods("smoke-test", selector("smoke-test"))
+    smoke_test, skew_probe = (Peer.pods(name, selector(name)) for name in ("smoke-test", "skew-probe"))
     clients = Peer(name="clients", kubernetes={"namespaceSelector": {"matchLabels": CLIENT_NAMESPACE_LABEL}})
     return [
         *_to_the_stores(settings),
         *_among_the_stores(settings),
         (smoke_test, server, [HTTP_PORT]),
-        (clients, server, [HTTP_PORT]),
+        (skew_probe, server, [HTTP_PORT]),
+        (clients, server, [HTTP_PORT, GRPC_PORT]),
         *_monitoring(settings, server),
     ]
 
@@ -109,8 +111,8 @@ def _to_the_stores(settings: Settings) -> list[Edge]:
     agent = Peer(name="pod-identity-agent", kubernetes={"ipBlock": {"cidr": POD_IDENTITY_AGENT}})
     found: list[Edge] = []
     for identity in IDENTITIES:
-        if identity.pods:
-            pods = Peer.pods(identity.pods, selector(identity.pods))
+        for name in identity.pods:
+            pods = Peer.pods(name, selector(name))
             found += [(pods, *registry)] if identity.registry else []
             found += [(pods, *online_store)] if identity.online_store else []
             found += [(pods, *offline_store)] if identity.offline_store else []

@@ -12,9 +12,6 @@ from feast_eks.settings import OfflineStoreSettings, Settings
 from feast_eks.wires import computed
 from feast_eks.workload import Object
 
-SAMPLE_DATA_KEY = "employee_attrition.parquet"
-"""Where the example's data source looks."""
-
 ABORT_UPLOAD_DAYS = 7
 KEY_DELETION_DAYS = 30
 """The longest that AWS offers: without the key the whole history is noise."""
@@ -98,12 +95,12 @@ class OfflineStore(pulumi.ComponentResource):
             # S3 refuses concurrent changes of a bucket's policy and its public access block.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[public_access]),
         )
-        if args.settings.sample_data:
+        for suffix, key, path in sample_objects(args.project_directory, args.settings.sample_data):
             aws.s3.BucketObjectv2(
-                f"{name}-sample-data",
+                f"{name}-sample-data{suffix}",
                 bucket=bucket.id,
-                key=SAMPLE_DATA_KEY,
-                source=pulumi.FileAsset(str(args.project_directory / args.settings.sample_data)),
+                key=key,
+                source=pulumi.FileAsset(str(path)),
                 # What is written before the bucket is private, versioned and encrypted would not be.
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[ownership, versioning, encryption]),
             )
@@ -134,9 +131,31 @@ class OfflineStore(pulumi.ComponentResource):
         return {"sse_algorithm": "aws:kms", "kms_master_key_id": self.key_arn}
 
 
+def sample_objects(project_directory: Path, sample: str | None) -> list[tuple[str, str, Path]]:
+    """The made-up data to upload: (end of the logical name, key, file).
+
+    A file goes by its own name, the Parquet files of a folder by their paths in it.
+    """
+    if sample is None:
+        return []
+    path = project_directory / sample
+    if path.is_file():
+        return [("", path.name, path)]
+    keys = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*.parquet"))}
+    return [(f"-{key.replace('/', '__')}", key, file) for key, file in keys.items()]
+
+
 def key_alias(bucket: str) -> str:
     """What the key is called: after its bucket, whose name nobody else has."""
     return f"alias/feast-eks/{bucket.replace('.', '-')}"
+
+
+def sources_environment(settings: Settings, bucket_name: pulumi.Input[str]) -> list[Object]:
+    """Environment variables that the feature definitions read: where their sources are. They give no right to read them."""
+    variables: list[Object] = [{"name": "OFFLINE_STORE_BUCKET", "value": bucket_name}]
+    if endpoint_url := settings.offline_store.endpoint_url:
+        variables.append({"name": "OFFLINE_STORE_ENDPOINT_URL", "value": endpoint_url})
+    return variables
 
 
 def offline_store_environment(identity: Identity, settings: Settings, bucket_name: pulumi.Input[str]) -> list[Object]:
@@ -144,14 +163,13 @@ def offline_store_environment(identity: Identity, settings: Settings, bucket_nam
     if not identity.offline_store:
         return []
     variables: list[Object] = [
-        {"name": "OFFLINE_STORE_BUCKET", "value": bucket_name},
+        *sources_environment(settings, bucket_name),
         # Two names for it: each AWS library of the pods reads only one, and asks in another region without.
         {"name": "AWS_REGION", "value": settings.aws.region},
         {"name": "AWS_DEFAULT_REGION", "value": settings.aws.region},
     ]
     if endpoint_url := settings.offline_store.endpoint_url:
         variables += [
-            {"name": "OFFLINE_STORE_ENDPOINT_URL", "value": endpoint_url},
             {"name": "AWS_ENDPOINT_URL", "value": endpoint_url},
             from_secret("AWS_ACCESS_KEY_ID", OFFLINE_STORE_SECRET, "access-key-id"),
             from_secret("AWS_SECRET_ACCESS_KEY", OFFLINE_STORE_SECRET, "secret-access-key"),

@@ -33,7 +33,7 @@ Secrets are no settings. Passwords are generated; what a person brings for someb
 SHARED: dict[type[Section], str] = {ImageSettings: "image", PinnedImageSettings: "image", ChartSettings: "chart"}
 """Sections that stand in many places and are described once."""
 
-WORDS = {"string": "text", "integer": "whole number", "boolean": "true or false", "object": "map", "array": "list"}
+WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "object": "map", "array": "list"}
 
 
 def settings_reference() -> str:

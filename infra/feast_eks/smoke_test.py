@@ -7,8 +7,9 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from feast_eks.addresses import FEATURE_SERVER_REPLICAS, HTTP_PORT
-from feast_eks.definitions import Definitions, job_metadata, job_spec
+from feast_eks.definitions import Definitions
 from feast_eks.identities import SMOKE_TEST, sha256_hex
+from feast_eks.jobs import job_metadata, job_spec
 from feast_eks.settings import FeatureServerSettings, SmokeTestSettings
 from feast_eks.workload import Container, Object, Resources, Workload
 

@@ -54,8 +54,6 @@ class Container:
             "env": [
                 {"name": "FEATURE_REPO_DIR_ENV_VAR", "value": FEATURE_REPO_PATH},
                 {"name": "HOME", "value": "/tmp"},
-                # Feast orders features by hash: one seed for all makes replicas agree with each other.
-                {"name": "PYTHONHASHSEED", "value": "0"},
                 *self.environment,
             ],
             "resources": self.resources.to_kubernetes(),

@@ -12,6 +12,7 @@ from feast_eks_policies.rule import Resource
 from feast_eks_policies.values import UNKNOWN, containers, get, items, mapping, pod_specs
 
 LOCAL_STORES = ("sqlite", "duckdb", "faiss")
+SHARED_STORES = ("redis", "remote")
 
 
 def feature_stores(resource: Resource) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -38,9 +39,16 @@ def contracts(resource: Resource) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def store_type(document: Mapping[str, Any], store: str) -> str:
-    """The type of a store, Feast's default if none is given."""
+    """The type of a store, Feast's default if none is given.
+
+    A class (`package.module.ClassName`) is taken for what its name says it is: a kind of Redis, or of SQLite.
+    """
     section = document.get(store)
-    return section if isinstance(section, str) else str(get(section, "type", default="sqlite"))
+    given = section if isinstance(section, str) else str(get(section, "type", default="sqlite"))
+    package, _, name = given.rpartition(".")
+    if not package:
+        return given
+    return next((known for known in (*LOCAL_STORES, *SHARED_STORES) if known in name.lower()), given)
 
 
 def registry_path(document: Mapping[str, Any]) -> str:

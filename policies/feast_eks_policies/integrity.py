@@ -154,7 +154,7 @@ RULES: tuple[Rule, ...] = (
         description="All pods read one registry and one online store.",
         harm="integrity",
         severity="critical",
-        remedy="registry_type: sql with a PostgreSQL path; online_store.type: redis",
+        remedy="registry_type: sql with a PostgreSQL path; online_store.type: redis, or a class that is one",
         types=("kubernetes:*:ConfigMap", "kubernetes:*:Secret"),
         check=_shared_registry,
     ),

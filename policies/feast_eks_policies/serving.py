@@ -1,4 +1,4 @@
-"""Values too old to be served, and a feature server that could do more than serve."""
+"""Values too old to be served, definitions that nobody compared, and a feature server that could do more than serve."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,11 +8,13 @@ from feast_eks_policies.feature_store_files import contracts, feature_stores, ma
 from feast_eks_policies.jobs import gaps
 from feast_eks_policies.network import directions
 from feast_eks_policies.objects import of_kind, pod_labels, selects, together, variable, words
-from feast_eks_policies.rule import Context, Finding, Resource, Rule, StackRule
-from feast_eks_policies.values import UNKNOWN, containers, get, items, mapping, pod_specs
+from feast_eks_policies.rule import Context, Finding, Resource, ResourceRule, Rule, StackRule
+from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, items, mapping, pod_specs
 
 _MATERIALIZES = re.compile(r"\bmaterialize(-incremental)?\b")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+_APPLIES = re.compile(r"^(\S*\bfeature-runtime )?apply\b|\bfeast\b[^|;&]*\bapply\b")
+_CHECKS = re.compile(r"^(\S*\bfeature-runtime )?check\b")
 ADMINISTRATORS = ("postgres-password", "redis-password", "replication-password")
 """Keys of the stores' own Secrets, whose users may do everything."""
 
@@ -93,6 +95,29 @@ def _applies(container: Mapping[str, Any]) -> bool:
     return "apply" in said or bool(re.search(r"\bfeast\b[^|;&]*\bapply\b", " ".join(said)))
 
 
+def _gate(resource: Resource) -> Iterator[str]:
+    for path, _, spec in pod_specs(resource):
+        before = items(spec.get("initContainers"))
+        if spec.get("initContainers") is UNKNOWN or UNKNOWN in before:
+            continue
+        for index, container in enumerate(items(spec.get("containers"))):
+            if not isinstance(container, Mapping) or not _APPLIES.search(" ".join(words(container))):
+                continue
+            gates = [(number, gate) for number, gate in enumerate(before) if _CHECKS.search(" ".join(words(gate)))]
+            if not gates and not any(_unspoken(each) for each in before):
+                yield f"{path}.containers[{index}] applies definitions, and no init container compares them with what is served"
+            writing = {reference for reference in _secret_keys(container).values() if UNKNOWN not in reference}
+            for number, gate in gates:
+                for setting, reference in _secret_keys(gate).items():
+                    if reference in writing:
+                        yield f"{path}.initContainers[{number}].env[{setting}] is the credential of what it guards: it could write"
+
+
+def _unspoken(container: Mapping[str, Any]) -> bool:
+    """Whether what a container runs is not known."""
+    return any(UNKNOWN in (container.get(key), *items(container.get(key))) for key in ("command", "args"))
+
+
 def _secret_keys(container: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Environment variable to (Secret, key)."""
     found = {}
@@ -168,6 +193,15 @@ RULES: tuple[Rule, ...] = (
         severity="critical",
         remedy="materialize more often, or raise the view's ttl and key_ttl_seconds: two gaps of the schedule and one deadline at least",
         check=_freshness,
+    ),
+    ResourceRule(
+        name="feast-apply-gated",
+        description="Definitions are compared with what models receive before they are applied.",
+        harm="integrity",
+        severity="critical",
+        remedy="run `check --against registry` in an init container, with the read-only role of the identity CHECK",
+        types=WORKLOADS,
+        check=_gate,
     ),
     StackRule(
         name="feast-server-hardened",

@@ -1,5 +1,6 @@
 """Workloads that starve, hang or fall together: resources, probes, spread over zones."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ ZONE = "topology.kubernetes.io/zone"
 HOST = "kubernetes.io/hostname"
 KUBERNETES_PERIOD_SECONDS = 10
 KUBERNETES_FAILURE_THRESHOLD = 3
+_READINESS = re.compile(r"\bready|\breadiness")
 
 
 def _resources(resource: Resource) -> Iterator[str]:
@@ -48,6 +50,8 @@ def _probes(resource: Resource) -> Iterator[str]:
                     f"{path}.{within}.livenessProbe gives up after {liveness} s, readinessProbe after {readiness} s: "
                     "a busy container is restarted before it is spared"
                 )
+            if _READINESS.search(str(get(container, "livenessProbe", "httpGet", "path", default=""))):
+                yield f"{path}.{within}.livenessProbe asks whether it is ready: when a store is away, every replica is restarted"
 
 
 def _patience(probe: Any) -> int | None:
@@ -94,7 +98,7 @@ RULES: tuple[Rule, ...] = (
         harm="workloads",
         severity="medium",
         controls=("CKV_K8S_8", "CKV_K8S_9"),
-        remedy="give every container a readinessProbe, and a livenessProbe with at least its patience",
+        remedy="give every container a readinessProbe, and a livenessProbe with at least its patience that asks for the process alone",
         types=(*REPLICATED, "kubernetes:*:DaemonSet", "kubernetes:*:ReplicaSet"),
         check=_probes,
     ),

@@ -9,6 +9,7 @@ CONTRACT = Contract(
     project="employee_attrition",
     services={"attrition_model_v1": {"features": [["tenure", "Float32"]], "sha256": "0" * 64}},
     ttl_seconds={"employee_features": 7 * DAY},
+    freshness_seconds={"employee_features": 7 * DAY},
     sources=("employee_attrition.parquet",),
 )
 

@@ -85,6 +85,8 @@ def meant(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
     if schema.get("type") == "integer":
         low, high = schema["minimum"], schema["maximum"]
         return st.sampled_from([low, min(low * 2, high), high]) | st.integers(low, min(high, low + 4000))
+    if schema.get("type") == "number":
+        return st.sampled_from([schema["minimum"], schema["maximum"], 0.01])
     if schema.get("type") == "boolean":
         return st.booleans()
     if path[-1] in WORDS:

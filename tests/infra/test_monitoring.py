@@ -1,6 +1,7 @@
 """Alerts that can fire, a dashboard that shows something, and a runbook for each alert."""
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -12,12 +13,15 @@ import yaml
 from feast_eks.monitoring import Monitoring, MonitoringArgs
 from feast_eks.monitoring.alerts import alerts, renewed_within_seconds, rule_groups
 from feast_eks.monitoring.dashboard import dashboard, dashboard_files
-from feast_eks.monitoring.feature_alerts import MATERIALIZATION_NAME
+from feast_eks.monitoring.feature_alerts import MATERIALIZATION_NAME, SKEW_PROBE_NAME
 from feast_eks.monitoring.scraping import service_monitors
 from feast_eks.settings import MaterializationSettings, MonitoringSettings, parse_settings
 from feast_eks.workload import labels
+from feature_runtime.serving.metrics import Metrics, ServingState
 from tests.infra.engine import PROJECT, Engine, run_program, stack_config
+from tests.infra.modes import CONTRACT
 
+DAY = 24 * 3600
 GOLDEN = PROJECT / "tests" / "infra" / "golden"
 RUNBOOK = PROJECT / "docs" / "operations.md"
 
@@ -65,10 +69,16 @@ KNOWN = {
     "pg_replication_lag_seconds": set(),
     "pg_replication_is_replica": set(),
     "pg_stat_replication_pg_wal_lsn_diff": {"application_name", "client_addr", "state"},
-    # Feast's feature server
+    # the feature server (feature_runtime.serving)
     "feast_feature_server_request_total": {"status"},
-    "feast_feature_server_request_latency_seconds_bucket": {"le", "feature_count", "feature_view_count"},
+    "feast_feature_server_request_latency_seconds_bucket": {"le"},
+    "feast_online_features_status_total": {"feature_view", "status"},
     "feast_feature_freshness_seconds": {"feature_view", "project"},
+    "feast_feature_data_age_seconds": {"feature_view", "project"},
+    "feast_feature_skew_ratio": {"feature_service", "project"},
+    "feast_feature_contract_info": {"feature_service", "sha256"},
+    "feast_feature_server_registry_reload_total": {"result"},
+    "feast_feature_server_online_store_up": set(),
     # kube-state-metrics
     "kube_cronjob_info": {"cronjob"},
     "kube_cronjob_created": {"cronjob"},
@@ -112,7 +122,7 @@ def settings(**changes):
 
 
 def by_name(chosen):
-    return {alert.name: alert for members in alerts(chosen).values() for alert in members}
+    return {alert.name: alert for members in alerts(chosen, CONTRACT).values() for alert in members}
 
 
 def expressions(chosen):
@@ -136,7 +146,7 @@ def test_rendered_text_is_what_was_reviewed(name):
     """UPDATE_GOLDEN=1 writes the files anew; `promtool check rules` accepts alerts.yaml."""
     chosen = settings(**HIGHLY_AVAILABLE)
     rendered = {
-        "alerts.yaml": yaml.safe_dump({"groups": rule_groups(chosen)}, sort_keys=False, width=10_000),
+        "alerts.yaml": yaml.safe_dump({"groups": rule_groups(chosen, CONTRACT)}, sort_keys=False, width=10_000),
         "dashboard.json": next(iter(dashboard_files(chosen).values())) + "\n",
     }[name]
     path = GOLDEN / name
@@ -154,11 +164,26 @@ def test_every_expression_asks_for_series_that_exist_with_labels_that_they_have(
             assert f'namespace="{chosen.namespace}"' in matchers, f"{name}: {metric} of every namespace, another team's too"
 
 
+def test_what_is_known_of_the_servers_metrics_is_what_it_exports():
+    metrics = Metrics()
+    metrics.observe("/get-online-features", "success", 0.001)
+    metrics.statuses({"view": [1, 0, 0, 0, 0]})
+    metrics.state = ServingState(
+        project="p", contracts={"service": "0"}, loaded_until={"view": 0.0}, newest_event={"view": 0.0}, skew={"service": 0.0}
+    )
+    exported = {sample.name: set(sample.labels) - {"endpoint"} for family in metrics.collect() for sample in family.samples}
+    assert {name: found for name, found in KNOWN.items() if name.startswith("feast_")}.items() <= exported.items()
+    results = {s.labels["result"] for family in metrics.collect() for s in family.samples if "result" in s.labels}
+    assert set(re.search(r'result=~"([^"]*)"', ALL_ALERTS["FeastServerKeepsOldDefinitions"].expr)[1].split("|")) <= results
+    outcomes = {s.labels["status"] for family in metrics.collect() for s in family.samples if "request_total" in s.name}
+    assert outcomes >= {"error", "refused"}
+
+
 def test_no_expression_holds_a_word_that_prometheus_does_not_know(chosen):
     for name, expr in expressions(chosen).items():
         rest = SELECTOR.sub(" ", expr)
         rest = re.sub(r"\[[0-9a-z:]+\]|\boffset [0-9]+[smhd]", " ", rest)
-        rest = re.sub(r"\b(by|on|group_left) \([a-z_, ]*\)", " ", rest)
+        rest = re.sub(r"\b(by|on|group_left) \([a-z0-9_, ]*\)", " ", rest)
         words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r"\b[0-9.]+(e[0-9]+)?\b", " ", rest)))
         assert words <= FUNCTIONS | OPERATORS, f"{name}: {words - FUNCTIONS - OPERATORS} in {expr}"
         assert rest.count("(") == rest.count(")"), f"{name}: {expr}"
@@ -167,14 +192,14 @@ def test_no_expression_holds_a_word_that_prometheus_does_not_know(chosen):
 def test_a_grouping_names_labels_that_the_grouped_series_have(chosen):
     for name, expr in expressions(chosen).items():
         known = SCRAPED.union(*(KNOWN[metric] for metric, _ in SELECTOR.findall(expr)))
-        for group in re.findall(r"\b(?:by|on|group_left) \(([a-z_, ]*)\)", expr):
+        for group in re.findall(r"\b(?:by|on|group_left) \(([a-z0-9_, ]*)\)", expr):
             assert set(filter(None, re.split(r",\s*", group))) <= known, f"{name}: ({group})"
 
 
 def test_a_label_in_a_sentence_is_one_that_the_alert_keeps():
     for name, alert in ALL_ALERTS.items():
         mentioned = set(re.findall(r"\$labels\.(\w+)", alert.summary + alert.description))
-        aggregated = re.match(r"\(?(?:sum|max|min|count)(?: by \(([a-z_, ]*)\))? \(", alert.expr)
+        aggregated = re.match(r"\(?(?:sum|max|min|count)(?: by \(([a-z0-9_, ]*)\))? \(", alert.expr)
         if aggregated and aggregated[1] is None:
             assert not mentioned, f"{name} sums its labels away"
         elif aggregated:
@@ -231,8 +256,54 @@ def test_what_counts_as_stale_follows_the_schedule(schedule, deadline, seconds):
     materialization = {"schedule": schedule, "deadline_minutes": deadline}
     assert renewed_within_seconds(MaterializationSettings(**materialization)) == seconds
     found = by_name(settings(materialization=materialization))
-    for name in ("FeastMaterializationStale", "FeastMaterializationNeverSucceeded", "FeastFeaturesStale", "FeastOnlineStoreKeysExpireSoon"):
+    for name in (
+        "FeastMaterializationStale",
+        "FeastMaterializationNeverSucceeded",
+        "FeastFeaturesNotRenewed",
+        "FeastOnlineStoreKeysExpireSoon",
+    ):
         assert str(seconds) in found[name].expr, name
+
+
+def test_a_view_is_stale_when_its_newest_value_is_older_than_its_own_bound():
+    contract = dataclasses.replace(CONTRACT, freshness_seconds={"weekly": 7 * DAY, "hourly": 3600})
+    (stale,) = (a for members in alerts(settings(), contract).values() for a in members if a.name == "FeastFeaturesStale")
+    found = re.findall(r'feature_view="(\w+)"\}\) > (\d+)', stale.expr)
+    assert dict(found) == {"weekly": str(7 * DAY), "hourly": "3600"}
+    assert "freshness_seconds" not in stale.expr, "a run that found nothing new would count as fresh"
+
+
+def test_where_views_may_be_of_any_age_no_alert_says_otherwise():
+    contract = dataclasses.replace(CONTRACT, freshness_seconds={})
+    names = {alert.name for members in alerts(settings(), contract).values() for alert in members}
+    assert "FeastFeaturesStale" not in names
+    assert "FeastFeaturesNotRenewed" in names
+
+
+def test_skew_is_judged_by_what_the_stack_file_tolerates():
+    found = by_name(settings(skew_probe={"tolerated_ratio": 0.02, "schedule": "0 5 * * 1", "deadline_minutes": 30}))
+    assert found["FeastFeaturesSkewed"].expr.endswith("> 0.02")
+    assert str(7 * DAY + 1800) in found["FeastSkewUnknown"].expr, "a probe that stopped must be noticed after its longest gap"
+    assert by_name(settings())["FeastFeaturesSkewed"].expr.endswith("> 0")
+    assert f"unless on () ({found['FeastFeaturesSkewed'].expr})" in found["FeastSkewUnknown"].expr, "a probe that found much has compared"
+
+
+def test_without_a_probe_nothing_asks_for_its_results():
+    chosen = settings(skew_probe={"enabled": False})
+    assert not [name for name, expr in expressions(chosen).items() if "skew" in name.lower() or "skew" in expr]
+
+
+def test_what_callers_do_wrong_is_no_error_of_the_server():
+    errors, refusals = ALL_ALERTS["FeastServerErrors"].expr, ALL_ALERTS["FeastServerRefusals"].expr
+    assert 'status="error"' in errors
+    assert "refused" not in errors
+    assert 'status="refused"' in refusals
+
+
+def test_what_a_metric_says_of_itself_wins_over_what_prometheus_adds():
+    (endpoint,) = service_monitors(settings())["feature-server"]["endpoints"]
+    assert endpoint["honorLabels"] is True, "`endpoint` would be the port's name, and no alert about requests could fire"
+    assert 'endpoint=~"/get-online-features|' in ALL_ALERTS["FeastServerErrors"].expr
 
 
 def test_staleness_counts_from_the_last_success_not_from_the_last_start():
@@ -262,7 +333,7 @@ def test_every_alert_says_what_is_wrong_and_what_it_means():
 
 
 def test_alert_names_are_unique(chosen):
-    names = [alert.name for members in alerts(chosen).values() for alert in members]
+    names = [alert.name for members in alerts(chosen, CONTRACT).values() for alert in members]
     assert len(names) == len(set(names))
 
 
@@ -353,7 +424,7 @@ def registered():
     @pulumi.runtime.test
     def program():
         chosen = settings(**HIGHLY_AVAILABLE, monitoring={"labels": {"release": "kube-prometheus-stack"}})
-        Monitoring("monitoring", MonitoringArgs(settings=chosen, namespace="feast"))
+        Monitoring("monitoring", MonitoringArgs(settings=chosen, contract=CONTRACT, namespace="feast", applied=[]))
 
     program()
     return engine
@@ -382,7 +453,7 @@ def test_monitoring_that_is_off_registers_nothing():
 
 def test_monitoring_that_is_on_watches_what_the_program_registers():
     engine = run_program(stack_config(monitoring=MonitoringSettings().model_dump()))
-    assert engine.one(":CronJob").inputs["metadata"]["name"] == MATERIALIZATION_NAME
+    assert {r.inputs["metadata"]["name"] for r in engine.of_type(":CronJob").values()} == {MATERIALIZATION_NAME, SKEW_PROBE_NAME}
     spec = engine.of_type(":ServiceMonitor")["monitoring-feature-server"].inputs["spec"]
     wanted = spec["selector"]["matchLabels"].items()
     ports = {

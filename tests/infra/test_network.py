@@ -36,14 +36,20 @@ def test_no_two_connections_share_a_policy(mode):
 def test_whoever_has_a_right_in_a_store_reaches_it_and_nobody_else_does(mode):
     among = {"registry", "online-store", "monitoring"}
     for store, right in (("registry", "registry"), ("online-store", "online_store"), ("offline-store", "offline_store")):
-        entitled = {identity.pods for identity in IDENTITIES if identity.pods and getattr(identity, right)}
+        entitled = {pods for identity in IDENTITIES for pods in identity.pods if getattr(identity, right)}
         assert set(reached(mode, store)) - among == entitled, f"the network and the table of identities disagree about the {store}"
 
 
 @modes
-def test_only_clients_monitoring_and_the_smoke_test_reach_the_server(mode):
+def test_only_clients_monitoring_and_who_compares_reach_the_server(mode):
     watched = {"monitoring"} if settings(mode).monitoring.enabled else set()
-    assert set(reached(mode, "feature-server")) == {"smoke-test", "clients"} | watched
+    assert set(reached(mode, "feature-server")) == {"smoke-test", "skew-probe", "clients"} | watched
+
+
+@modes
+def test_clients_ask_over_http_and_grpc(mode):
+    assert reached(mode, "feature-server")["clients"] == [6566, 6567]
+    assert reached(mode, "feature-server")["smoke-test"] == reached(mode, "feature-server")["skew-probe"] == [6566]
 
 
 @modes
@@ -56,7 +62,7 @@ def test_no_pod_may_ask_for_the_credentials_of_its_node(mode):
 
 
 def test_only_who_has_a_role_reaches_the_agent_that_hands_it_out():
-    entitled = {identity.pods for identity in IDENTITIES if identity.offline_store}
+    entitled = {pods for identity in IDENTITIES if identity.offline_store for pods in identity.pods}
     assert reached("standalone", "pod-identity-agent") == {pods: [80] for pods in entitled}
     assert not reached("irsa", "pod-identity-agent"), "these pods get their role from STS"
     assert not reached("s3-compatible", "pod-identity-agent"), "these pods have a key, and no role"
@@ -74,7 +80,7 @@ def test_an_offline_store_is_reached_on_its_port_only(endpoint, port):
 def test_an_external_store_is_reached_on_its_port_only():
     external = {"mode": "external", "external": {"host": "db.example.com", "port": 6432}}
     chosen = settings("external", registry=external)
-    assert [ports for _, target, ports in network.edges(chosen) if target.name == "registry"] == [[6432]] * 3
+    assert [ports for _, target, ports in network.edges(chosen) if target.name == "registry"] == [[6432]] * 4
 
 
 def test_nodes_of_a_store_reach_each_other_only_where_there_are_several():

@@ -28,13 +28,14 @@ def environment(container):
 
 def test_every_part_of_the_feature_store_is_registered(deployed):
     for kind in (
-        *("core/v1:Namespace", "bucket:Bucket", "HorizontalPodAutoscaler", "Deployment", "CronJob", "providers:aws"),
+        *("core/v1:Namespace", "bucket:Bucket", "HorizontalPodAutoscaler", "Deployment", "providers:aws"),
         *("providers:kubernetes", "FeatureStore", "BucketVersioning", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration"),
         *("BucketOwnershipControls", "BucketLifecycleConfiguration", "BucketPolicy"),
     ):
         deployed.one(kind if ":" in kind else f":{kind}")
     assert set(deployed.of_type("helm.sh/v4:Chart")) <= {"feast-postgresql", "feast-redis"}
     assert set(deployed.of_type("batch/v1:Job")) == {"feature-definitions-apply", "materialization-backfill", "smoke-test-job"}
+    assert set(deployed.of_type("batch/v1:CronJob")) == {"materialization-nightly", "skew-probe-nightly"}
 
 
 def test_every_pod_is_restricted(deployed):
@@ -137,6 +138,38 @@ def test_a_rollout_never_serves_with_fewer_pods(deployed):
     assert container["lifecycle"]["preStop"]["sleep"]["seconds"] < deployment["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
+def test_the_server_listens_where_its_services_and_probes_ask(deployed):
+    spec = deployed.one(":Deployment").inputs["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    ports = {port["name"]: int(port["containerPort"]) for port in container["ports"]}
+    assert ports == {"http": 6566, "grpc": 6567, "metrics": 8000}
+    options = dict(zip(container["args"][1::2], container["args"][2::2], strict=True))
+    assert container["args"][0] == "serve"
+    assert {options[f"--{name}"] for name in ("port", "grpc-port", "metrics-port")} == {str(port) for port in ports.values()}
+    services = {s.inputs["metadata"]["name"]: s.inputs["spec"]["ports"] for s in deployed.of_type("core/v1:Service").values()}
+    assert {p["name"] for p in services["feature-server"]} == {"http", "grpc", "metrics"}
+    assert {p["name"] for p in services["feature-server-replicas"]} == {"http", "grpc"}
+    assert all(p["port"] == ports[p["targetPort"]] for listed in services.values() for p in listed)
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/ready", "readiness": "/ready", "liveness": "/health"}, "a restart brings no Redis back"
+    readiness = container["readinessProbe"]
+    assert readiness["periodSeconds"] * readiness["failureThreshold"] >= 30, "a failover would empty the Service"
+
+
+def test_what_the_server_takes_and_refuses_is_what_the_stack_file_says():
+    server = stack_config()["feast-eks:feature_server"] | {
+        "max_body_kib": 64,
+        "max_entities": 7,
+        "on_not_found": "refuse",
+        "on_outside_max_age": "refuse",
+    }
+    (container,) = run_program(stack_config(feature_server=server)).pod_specs()["feature-server-deployment"]["containers"]
+    options = dict(zip(container["args"][1::2], container["args"][2::2], strict=True))
+    assert [options[f"--{name}"] for name in ("max-body-kib", "max-entities", "on-not-found", "on-outside-max-age")] == [
+        *("64", "7", "refuse", "refuse")
+    ]
+
+
 def test_services_and_budget_select_exactly_the_server_pods(deployed):
     deployment = deployed.one(":Deployment").inputs["spec"]
     selector = deployment["selector"]["matchLabels"]
@@ -150,14 +183,86 @@ def test_services_and_budget_select_exactly_the_server_pods(deployed):
     assert others, "nothing to compare with"
 
 
-def test_the_nightly_run_is_bounded_and_alone(deployed):
-    spec = deployed.one(":CronJob").inputs["spec"]
-    assert spec["schedule"] == "0 2 * * *"
-    assert spec["timeZone"] == "Etc/UTC"
-    assert spec["concurrencyPolicy"] == "Forbid"
-    assert spec["startingDeadlineSeconds"] >= 10
-    assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] > 0
-    assert "ttlSecondsAfterFinished" in spec["jobTemplate"]["spec"]
+def test_a_scheduled_run_is_bounded_and_alone(deployed):
+    found = {name: job.inputs["spec"] for name, job in deployed.of_type(":CronJob").items()}
+    assert {name: spec["schedule"] for name, spec in found.items()} == {
+        "materialization-nightly": "0 2 * * *",
+        "skew-probe-nightly": "0 4 * * *",
+    }
+    for name, spec in found.items():
+        assert spec["timeZone"] == "Etc/UTC", name
+        assert spec["concurrencyPolicy"] == "Forbid", name
+        assert spec["startingDeadlineSeconds"] >= 10, name
+        assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] > 0, name
+        assert "ttlSecondsAfterFinished" in spec["jobTemplate"]["spec"], name
+
+
+def test_the_skew_probe_compares_after_the_first_load_and_as_who_loads(deployed):
+    probe = deployed.of_type(":CronJob")["skew-probe-nightly"]
+    assert "materialization-backfill" in probe.depends_on, "before, it would compare with nothing"
+    specs = deployed.pod_specs()
+    assert specs["skew-probe-nightly"]["serviceAccountName"] == specs["materialization-nightly"]["serviceAccountName"]
+    (container,) = specs["skew-probe-nightly"]["containers"]
+    assert container["args"] == ["skew", "--sample", "1000", "--tolerated-ratio", "0.0"]
+    assert environment(container)["FEATURE_SERVER_REPLICAS"]["value"] == "feature-server"
+    assert probe.inputs["spec"]["jobTemplate"]["spec"]["podFailurePolicy"], "what differs now differs at the next try, too"
+
+
+def test_a_probe_that_is_not_wanted_is_not_there():
+    assert set(run_program(stack_config(skew_probe={"enabled": False})).of_type(":CronJob")) == {"materialization-nightly"}
+
+
+def test_the_gate_reads_the_live_registry_before_anything_is_applied(deployed):
+    job = deployed.of_type("batch/v1:Job")["feature-definitions-apply"].inputs["spec"]
+    spec = job["template"]["spec"]
+    margin = next(a for a in spec["initContainers"][1]["args"] if a.isdigit())
+    assert int(margin) >= 2 * 24 * 3600, "two nights without a run, and a deadline"
+    assert [c["args"] for c in spec["initContainers"]] == [
+        ["prepare-registry"],
+        ["check", "--against", "registry", "--format", "text", "--margin-seconds", margin],
+    ], "the role exists first, and nothing but roles is changed before the gate"
+    assert [c["args"] for c in spec["containers"]] == [["apply", "--margin-seconds", margin]]
+    gate = environment(spec["initContainers"][1])
+    assert gate["REGISTRY_USER"]["value"] == "feast_check"
+    assert gate["REGISTRY_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "check-credentials", "key": "registry-password"}
+    assert gate["REGISTRY_SCHEMA_MODE"]["value"] == "verify", "else opening the registry would make its tables"
+    apply_host = environment(spec["containers"][0]).get("REGISTRY_HOST")
+    assert gate.get("REGISTRY_HOST") == apply_host, "a replica may not have what was applied last"
+    names = {n for c in [spec["initContainers"][1]] for n in environment(c)}
+    assert not {"ONLINE_STORE_PASSWORD", "AWS_SECRET_ACCESS_KEY", "REGISTRY_ADMIN_PASSWORD"} & names
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1, 2, 3]}}, (
+        "of any container: a change that breaks a model breaks it at every try"
+    )
+
+
+def test_a_refused_change_leaves_what_serves_as_it_is(deployed):
+    """Whatever follows from the definitions waits for the Job that the gate can fail."""
+    registered = {r.name: r for r in deployed.registrations}
+    name = registered["feature-definitions-config-map"].inputs["metadata"]["name"]
+    followers = {"feature-server-deployment", "materialization-nightly", "skew-probe-nightly", "materialization-backfill", "smoke-test-job"}
+    mounting = {n for n, spec in deployed.pod_specs().items() if spec["volumes"][0]["configMap"]["name"] == name}
+    assert mounting == followers | {"feature-definitions-apply"}, "another kind of pods: does it wait for the gate?"
+    followers |= {r.name for r in deployed.registrations if r.type.endswith(":PrometheusRule")}
+
+    def comes_after_apply(name, seen=()):
+        before = registered[name].depends_on
+        return "feature-definitions-apply" in before or any(
+            comes_after_apply(b, (*seen, name)) for b in before if b in registered and b not in seen
+        )
+
+    assert {name for name in followers if comes_after_apply(name)} == followers
+
+
+def test_waivers_go_to_the_gate_where_somebody_wrote_some(tmp_path):
+    project = copy_of_project(tmp_path)
+    (project / "feature_repo" / "waivers.yaml").unlink(missing_ok=True)
+    without = run_program(stack_config(), project=project)
+    (project / "feature_repo" / "waivers.yaml").write_text("- {rule: F001, object: a, reason: b, expires: 2030-01-01}\n")
+    with_one = run_program(stack_config(), project=project)
+    maps = [e.of_type(":ConfigMap")["feature-definitions-config-map"].inputs for e in (without, with_one)]
+    assert ["waivers.yaml" in m["data"] for m in maps] == [False, True]
+    assert names_of_what_runs(without) != names_of_what_runs(with_one), "a waiver must let the Job run again"
 
 
 def test_one_off_jobs_run_again_after_a_failure_and_never_vanish(deployed):
@@ -231,6 +336,23 @@ def test_an_entity_that_the_definitions_do_not_know_is_refused_before_anything_r
     with pytest.raises(pulumi.RunError, match=r"smoke_test\.entities\.employee: (.|\n)*which has employee_id") as refused:
         run_program(stack_config(smoke_test={"entities": {"employee": [101]}}))
     assert refused.value.engine.registrations == []
+
+
+def test_made_up_data_may_be_a_folder_of_files(tmp_path):
+    project = copy_of_project(tmp_path)
+    for key in ("visits.parquet", "merchants/old.parquet", "merchants/new.parquet", "README.md"):
+        (project / "sample" / key).parent.mkdir(parents=True, exist_ok=True)
+        (project / "sample" / key).touch()
+    store = stack_config()["feast-eks:offline_store"] | {"sample_data": "sample"}
+    uploaded = run_program(stack_config(offline_store=store), project=project).of_type(":BucketObjectv2").values()
+    assert {o.inputs["key"]: o.inputs["source"] for o in uploaded} == {
+        key: str(project / "sample" / key) for key in ("visits.parquet", "merchants/old.parquet", "merchants/new.parquet")
+    }
+    single = run_program(stack_config(), project=project).one(":BucketObjectv2")
+    assert (single.name, single.inputs["key"]) == ("offline-store-sample-data", "employee_attrition.parquet")
+    (project / "empty").mkdir()
+    with pytest.raises(pulumi.RunError, match=r"offline_store\.sample_data: (.|\n)*a folder of Parquet files"):
+        run_program(stack_config(offline_store=store | {"sample_data": "empty"}), project=project)
 
 
 def in_order(engine):

@@ -290,7 +290,12 @@ GOOD = (
             "spec": {
                 "backoffLimit": 3,
                 "activeDeadlineSeconds": 900,
-                "template": pod(JOB, container("apply", ["feast", "apply"], registry_user("apply", "auto")), **NEVER),
+                "template": pod(
+                    JOB,
+                    container("apply", ["feast", "apply"], registry_user("apply", "auto")),
+                    initContainers=[container("check", ["check", "--against", "registry"], registry_user("check", "verify"))],
+                    **NEVER,
+                ),
             },
         },
     ),
@@ -465,6 +470,13 @@ DECIDING = {
     "cronjob-safe": ("spec.schedule", "activeDeadlineSeconds"),
     "ttl-vs-schedule": ("metadata.name",),
     "feast-server-hardened": ("containers.0.args.1",),
+    "feast-apply-gated": (
+        "containers.0.args.0",
+        "containers.0.args.1",
+        "env.1.valueFrom.secretKeyRef.key",
+        "env.1.valueFrom.secretKeyRef.name",
+        "Containers.0.args.0",
+    ),
     "feast-store-hosts-resolve": ("env.1.name", "env.1.value"),
     "feast-hash-seed-pinned": ("env.1.name", "env.2.name", "containers.0.args.0", "containers.0.args.1"),
     "redis-ha-prod": ("replicaCount",),

@@ -34,6 +34,7 @@ from tests.policies.resources_kubernetes import (
 
 SPEC = "spec.template.spec"
 C = f"{SPEC}.containers.0"
+GATES = f"{SPEC}.initContainers"
 FILE = ("data", "feature_store.yaml")
 LOCK = ("data", "contract.lock.json")
 CONF = ("data", "redis.conf")
@@ -124,6 +125,9 @@ FEAST = [
     ("feast-server-hardened", "definitions", FILE, store("auth", {"type": "kubernetes"}), "auth.type kubernetes"),
     ("feast-server-hardened and netpol-per-workload", "server-from-clients", None, ABSENT, "listens to the whole namespace"),
     ("feast-server-hardened", "server-from-clients", "spec.policyTypes", ["Egress"], "listens to the whole namespace"),
+    ("feast-apply-gated", "apply", GATES, ABSENT, "no init container compares them"),
+    ("feast-apply-gated", "apply", f"{GATES}.0.args", ["lock"], "no init container compares them"),
+    ("feast-apply-gated", "apply", f"{GATES}.0.env.1.valueFrom.secretKeyRef.name", "apply-credentials", "it could write"),
     ("feast-registry-shared", "definitions", FILE, store("registry", "data/registry.db"), "registry is a file"),
     (
         "feast-registry-shared and feast-serves-while-materializing and feast-pool-recycle and feast-server-hardened",
@@ -134,6 +138,13 @@ FEAST = [
     ),
     ("feast-registry-shared", "definitions", FILE, store("online_store", {"type": "sqlite"}), "online_store.type is sqlite"),
     ("feast-registry-shared", "definitions", FILE, store("online_store"), "online_store.type is sqlite"),
+    (
+        "feast-registry-shared",
+        "definitions",
+        FILE,
+        store("online_store", {"type": "feast.infra.online_stores.sqlite.SqliteOnlineStore"}),
+        "online_store.type is sqlite",
+    ),
     ("feast-serialization-version", "definitions", FILE, store("entity_key_serialization_version", 2), "version is 2"),
     ("feast-serialization-version", "definitions", FILE, store("entity_key_serialization_version"), "version is missing"),
     ("feast-serves-while-materializing", "definitions", FILE, store("registry.serve_features_while_materializing", False), "not true"),
@@ -173,6 +184,8 @@ FEAST = [
 DAMAGES = [*STORES, *FEAST]
 
 HARMLESS = [
+    ("definitions", FILE, store("online_store.type", "feature_runtime.online_store.PipelinedRedisOnlineStore")),
+    ("apply", f"{C}.args", ["kubectl", "apply", "-f", "objects.yaml"]),
     (REDIS_CONFIGURATION, CONF, f"{GOOD_CONF}# maxmemory-policy allkeys-lru\n"),
     (REDIS_CONFIGURATION, CONF, f"{GOOD_CONF}protected-mode no\naclfile /x\n"),
     (REDIS, CLAIMS, {"whenDeleted": "Retain", "whenScaled": "Retain"}),

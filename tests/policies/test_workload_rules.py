@@ -41,6 +41,7 @@ WORKLOADS = [
     ("probes-set", "server", f"{C}.livenessProbe", ABSENT, "livenessProbe is missing"),
     ("probes-set", "server", f"{C}.livenessProbe.failureThreshold", 0, "restarted before it is spared"),
     ("probes-set", "server", f"{C}.livenessProbe", {"httpGet": {"path": "/live"}, "periodSeconds": 1}, "gives up after 3 s"),
+    ("probes-set", "server", f"{C}.livenessProbe.httpGet.path", "/ready", "every replica is restarted"),
     ("probes-set", REDIS, f"{C}.livenessProbe", ABSENT, "livenessProbe is missing"),
     ("spread-zones", "server", f"{SPEC}.topologySpreadConstraints", ABSENT, "missing"),
     ("spread-zones", "server", f"{SPEC}.topologySpreadConstraints.0.topologyKey", "kubernetes.io/arch", "missing"),

@@ -140,7 +140,8 @@ def test_everything_belongs_to_root_and_nothing_raises_privileges(roots, name):
 
 def test_the_runtime_starts_as_its_user_and_knows_the_certificate_authorities(roots):
     root = roots["feature-runtime"]
-    modules = "feast, feast.feature_server, pyarrow.dataset, psycopg, redis, boto3, s3fs, sqlite3, ctypes, zoneinfo"
+    libraries = "pyarrow.dataset, psycopg, redis, hiredis, boto3, s3fs, grpc, orjson, uvloop, httptools, prometheus_client, duckdb"
+    modules = f"feast, {libraries}, sqlite3, ctypes, zoneinfo, feature_runtime.serve, feature_runtime.online_store, feature_runtime.skew"
     imported = inside(root, "python3", "-c", f"import {modules}; print(feast.__version__)")
     assert imported.stdout == "0.67.0\n", imported.stderr
     trusted = inside(root, "python3", "-c", "import ssl; print(len(ssl.create_default_context().get_ca_certs()))")

@@ -1,26 +1,36 @@
-"""Which alerts an environment has: those whose series exist in its modes, with thresholds from its schedule.
+"""Which alerts an environment has: those whose series exist in its modes, with thresholds from its schedules and its contract.
 
 Pure. An alert on series that nobody exports would never fire, or always.
 """
 
 from feast_eks.addresses import ONLINE_STORE_NAME, REGISTRY_NAME
+from feast_eks.contract import Contract
 from feast_eks.monitoring.alert import Alert, group
-from feast_eks.monitoring.feature_alerts import materialization_alerts, pod_alerts, server_alerts
+from feast_eks.monitoring.feature_alerts import materialization_alerts, pod_alerts, server_alerts, skew_probe_alerts
 from feast_eks.monitoring.online_store_alerts import online_store_alerts, sentinel_alerts
 from feast_eks.monitoring.registry_alerts import registry_alerts, replication_alerts
-from feast_eks.settings import MaterializationSettings, Settings, longest_gap
+from feast_eks.monitoring.value_alerts import skew_alerts, skewed, value_alerts
+from feast_eks.settings import MaterializationSettings, Settings, SkewProbeSettings, longest_gap
 from feast_eks.workload import Object
 
 
-def alerts(settings: Settings) -> dict[str, list[Alert]]:
+def alerts(settings: Settings, contract: Contract) -> dict[str, list[Alert]]:
     """Group name to its alerts."""
     namespace = settings.namespace
     online_store, registry = settings.online_store, settings.registry
     renewed = renewed_within_seconds(settings.materialization)
     groups = {
-        "feast-server": server_alerts(namespace, renewed_within_seconds=renewed),
+        "feast-server": server_alerts(namespace),
+        "feast-values": value_alerts(namespace, renewed_within_seconds=renewed, data_age_bounds=contract.freshness_seconds),
         "feast-materialization": materialization_alerts(namespace, renewed_within_seconds=renewed),
     }
+    if settings.skew_probe.enabled:
+        tolerated, probed = settings.skew_probe.tolerated_ratio, renewed_within_seconds(settings.skew_probe)
+        found = skewed(namespace, tolerated_ratio=tolerated)
+        groups["feast-skew"] = [
+            *skew_alerts(namespace, tolerated_ratio=tolerated),
+            *skew_probe_alerts(namespace, probed_within_seconds=probed, skewed=found),
+        ]
     if online_store.mode != "external":
         groups["feast-online-store"] = online_store_alerts(namespace, renewed_within_seconds=renewed)
     if online_store.mode == "sentinel":
@@ -43,11 +53,11 @@ def alerts(settings: Settings) -> dict[str, list[Alert]]:
     return groups
 
 
-def renewed_within_seconds(settings: MaterializationSettings) -> int:
+def renewed_within_seconds(settings: MaterializationSettings | SkewProbeSettings) -> int:
     """The longest time between the ends of two runs that both went well: the schedule's longest gap, and one deadline."""
     return int(longest_gap(settings.schedule).total_seconds()) + settings.deadline_minutes * 60
 
 
-def rule_groups(settings: Settings) -> list[Object]:
+def rule_groups(settings: Settings, contract: Contract) -> list[Object]:
     """The groups of the PrometheusRule."""
-    return [group(name, members, settings.monitoring.runbook_url) for name, members in alerts(settings).items()]
+    return [group(name, members, settings.monitoring.runbook_url) for name, members in alerts(settings, contract).items()]

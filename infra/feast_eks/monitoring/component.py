@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from feast_eks.contract import Contract
 from feast_eks.monitoring.alerts import rule_groups
 from feast_eks.monitoring.dashboard import dashboard_files
 from feast_eks.monitoring.scraping import service_monitors
@@ -20,9 +21,14 @@ DASHBOARD_LABEL = {"grafana_dashboard": "1"}
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs:
-    """`settings`: the whole environment, because what there is to watch depends on all of it."""
+    """`settings`: the whole environment, because what there is to watch depends on all of it.
+
+    `contract` says what may grow how old; `applied` are what must be done before that is true.
+    """
 
     settings: Settings
+    contract: Contract
+    applied: list[pulumi.Resource]
     namespace: pulumi.Input[str]
 
 
@@ -48,8 +54,9 @@ class Monitoring(pulumi.ComponentResource):
             api_version=API_VERSION,
             kind="PrometheusRule",
             metadata={"name": RULE_NAME, "namespace": args.namespace, "labels": selected},
-            spec={"groups": rule_groups(args.settings)},
-            opts=child,
+            spec={"groups": rule_groups(args.settings, args.contract)},
+            # It names views and their ttl: a change that is refused must not change what is watched.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.applied),
         )
         kubernetes.core.v1.ConfigMap(
             f"{name}-dashboard",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from feast_eks.addresses import FEATURE_SERVER_NAME
 from feast_eks.monitoring.alert import series
 from feast_eks.monitoring.alerts import renewed_within_seconds
-from feast_eks.monitoring.feature_alerts import MATERIALIZATION_NAME, REQUEST
+from feast_eks.monitoring.feature_alerts import LATENCY_SECONDS, MATERIALIZATION_NAME, REQUEST
 from feast_eks.monitoring.scraping import FEATURE_SERVER_JOB, ONLINE_STORE_JOB, REGISTRY_JOBS, SENTINEL_JOB
 from feast_eks.settings import Settings
 from feast_eks.workload import Object
@@ -64,7 +64,7 @@ class Panel:
 
 def dashboard(settings: Settings) -> Object:
     """The dashboard, as Grafana's JSON model."""
-    rows = {"Feature server": _server(settings), "Freshness": _freshness(settings)}
+    rows = {"Feature server": _server(settings), "Freshness and skew": _freshness(settings)}
     if settings.online_store.mode != "external":
         rows["Online store (Redis)"] = _online_store(settings)
     if settings.registry.mode != "external":
@@ -112,15 +112,20 @@ def _server(settings: Settings) -> list[Panel]:
     buckets = server("feast_feature_server_request_latency_seconds_bucket", **REQUEST)
     replicas = {"namespace": settings.namespace, "deployment": FEATURE_SERVER_NAME}
     return [
-        Panel(title="Requests", unit="reqps", expressions={"{{status}}": f"sum by (status) (rate({requests}[5m]))"}),
+        Panel(
+            title="Requests",
+            unit="reqps",
+            expressions={"{{status}}": f"sum by (status) (rate({requests}[5m]))"},
+            description="error: the server's or the online store's fault. refused: the caller's.",
+        ),
         Panel(
             title="Latency",
             unit="s",
             expressions={
                 f"p{percent}": f"histogram_quantile({percent / 100}, sum by (le) (rate({buckets}[5m])))" for percent in (50, 95, 99)
             },
-            description="The fastest bucket ends at 5 ms: below that, the line shows no difference.",
-            threshold=0.1,
+            description="The fastest bucket ends at a quarter of a millisecond: below that, the line shows no difference.",
+            threshold=LATENCY_SECONDS,
         ),
         Panel(
             title="Replicas",
@@ -131,20 +136,48 @@ def _server(settings: Settings) -> list[Panel]:
             },
             threshold=settings.feature_server.max_replicas,
         ),
+        Panel(
+            title="Values by status",
+            unit="cps",
+            expressions={
+                "{{feature_view}} {{status}}": f"sum by (feature_view, status) (rate({server('feast_online_features_status_total')}[5m]))"
+            },
+            description="not_found: the entity is unknown. outside_max_age: older than the view's ttl. Models receive nulls for both.",
+        ),
+        Panel(
+            title="Replicas that reach the online store",
+            unit="short",
+            expressions={"reach it": f"sum({server('feast_feature_server_online_store_up')})"},
+        ),
+        Panel(
+            title="Contracts served",
+            unit="short",
+            expressions={"{{feature_service}} {{sha256}}": f"count by (feature_service, sha256) ({server('feast_feature_contract_info')})"},
+            description="Replicas by what they serve; two digests of one service only during a roll-out.",
+        ),
     ]
 
 
 def _freshness(settings: Settings) -> list[Panel]:
     threshold = renewed_within_seconds(settings.materialization)
-    freshness = series("feast_feature_freshness_seconds", namespace=settings.namespace, job=FEATURE_SERVER_JOB)
+
+    def server(metric: str) -> str:
+        return series(metric, namespace=settings.namespace, job=FEATURE_SERVER_JOB)
+
     last = series("kube_cronjob_status_last_successful_time", namespace=settings.namespace, cronjob=MATERIALIZATION_NAME)
     failed = series("kube_job_failed", namespace=settings.namespace, condition="true")
     owned = series("kube_job_owner", namespace=settings.namespace, owner_kind="CronJob", owner_name=MATERIALIZATION_NAME)
-    return [
+    panels = [
+        Panel(
+            title="Age of the newest value of each view",
+            unit="s",
+            expressions={"{{feature_view}}": f"max by (feature_view) ({server('feast_feature_data_age_seconds')})"},
+            description="Grows while a source does not produce, however often materialization runs.",
+        ),
         Panel(
             title="Since the last materialization of each view",
             unit="s",
-            expressions={"{{feature_view}}": f"max by (feature_view) ({freshness})"},
+            expressions={"{{feature_view}}": f"max by (feature_view) ({server('feast_feature_freshness_seconds')})"},
             description="Measures the run, not the data: a run that found no new rows counts.",
             threshold=threshold,
         ),
@@ -158,6 +191,17 @@ def _freshness(settings: Settings) -> list[Panel]:
             threshold=1,
         ),
     ]
+    if settings.skew_probe.enabled:
+        panels.append(
+            Panel(
+                title="Served values that are not the history's",
+                unit="percentunit",
+                expressions={"{{feature_service}}": f"max by (feature_service) ({server('feast_feature_skew_ratio')})"},
+                description="Of those that the last skew probe compared.",
+                threshold=settings.skew_probe.tolerated_ratio,
+            )
+        )
+    return panels
 
 
 def _online_store(settings: Settings) -> list[Panel]:

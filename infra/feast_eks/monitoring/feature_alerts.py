@@ -1,4 +1,4 @@
-"""When to call somebody about features: the server that answers with them, the job that renews them, and their pods.
+"""When to call somebody about what runs: the server that answers, the jobs that renew and compare, and their pods.
 
 Pure. The names of Deployment, CronJob and volumes are the ones that the program gives.
 """
@@ -8,15 +8,18 @@ from feast_eks.monitoring.alert import Alert, series
 from feast_eks.monitoring.scraping import FEATURE_SERVER_JOB
 
 MATERIALIZATION_NAME = "materialize"
-"""The CronJob; a test holds it against the one that the program registers."""
+SKEW_PROBE_NAME = "skew-probe"
+"""The CronJobs; a test holds them against those that the program registers."""
 
-REQUEST = {"endpoint": "/get-online-features"}
+REQUEST = {"endpoint": "~/get-online-features|/feast.serving.ServingService/GetOnlineFeatures"}
+"""Requests for features, over HTTP and gRPC; probes and the contract's are counted apart."""
 LATENCY_SECONDS = 0.1
 ERROR_RATIO = 0.05
+REFUSED_RATIO = 0.2
 
 
-def server_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]:
-    """Alerts of the feature server. `renewed_within_seconds`: the longest time between two ends of materialization."""
+def server_alerts(namespace: str) -> list[Alert]:
+    """Alerts of the feature server."""
 
     def server(metric: str, **labels: str) -> str:
         return series(metric, namespace=namespace, job=FEATURE_SERVER_JOB, **labels)
@@ -25,10 +28,11 @@ def server_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]
         return series(metric, namespace=namespace, horizontalpodautoscaler=FEATURE_SERVER_NAME, **labels)
 
     unavailable = series("kube_deployment_status_replicas_unavailable", namespace=namespace, deployment=FEATURE_SERVER_NAME)
-    errors = f"sum(rate({server('feast_feature_server_request_total', status='error', **REQUEST)}[5m]))"
+    errors, refusals = (
+        f"sum(rate({server('feast_feature_server_request_total', status=status, **REQUEST)}[5m]))" for status in ("error", "refused")
+    )
     requests = f"sum(rate({server('feast_feature_server_request_total', **REQUEST)}[5m]))"
     buckets = f"sum by (le) (rate({server('feast_feature_server_request_latency_seconds_bucket', **REQUEST)}[5m]))"
-    freshness = server("feast_feature_freshness_seconds")
     return [
         Alert(
             name="FeastServerUnseen",
@@ -44,7 +48,34 @@ def server_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]
             minutes=5,
             expr=f"{errors} / {requests} > {ERROR_RATIO:.2f}",
             summary="{{ $value | humanizePercentage }} of requests for features fail.",
-            description="Callers get HTTP 500: the online store does not answer, or they ask for what does not exist.",
+            description="Callers get HTTP 503 (the online store does not answer) or 500 (a fault of the server). Refusals count apart.",
+        ),
+        Alert(
+            name="FeastServerRefusals",
+            severity="warning",
+            minutes=15,
+            expr=f"{refusals} / {requests} > {REFUSED_RATIO:.2f}",
+            summary="{{ $value | humanizePercentage }} of requests for features are refused.",
+            description="An application asks for what does not exist, in the wrong shape, or by the contract of another version.",
+        ),
+        Alert(
+            name="FeastServerCannotRead",
+            severity="critical",
+            minutes=2,
+            expr=f"{server('feast_feature_server_online_store_up')} == 0",
+            summary="The feature server {{ $labels.pod }} does not reach the online store.",
+            description="It answers HTTP 503. If all do, no features are served.",
+        ),
+        Alert(
+            name="FeastServerKeepsOldDefinitions",
+            severity="warning",
+            minutes=10,
+            expr=f"increase({server('feast_feature_server_registry_reload_total', result='~refused|failed')}[5m]) > 0",
+            summary="The feature server {{ $labels.pod }} does not take over what the registry says ({{ $labels.result }}).",
+            description=(
+                "refused: the registry lacks what the server's contract promises, or has it with another type. "
+                "failed: it does not answer. The server goes on with what it read before; a new one cannot start."
+            ),
         ),
         Alert(
             name="FeastServerSlow",
@@ -80,24 +111,6 @@ def server_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]
             expr=autoscaler("kube_horizontalpodautoscaler_status_condition", condition="ScalingActive", status="false") + " == 1",
             summary="The autoscaler of the feature server does not know the rate of requests.",
             description="The number of replicas stays as it is, whatever the load.",
-        ),
-        Alert(
-            name="FeastFeaturesStale",
-            severity="critical",
-            minutes=10,
-            expr=f"max by (feature_view) ({freshness}) > {renewed_within_seconds}",
-            summary="The feature view {{ $labels.feature_view }} was last materialized {{ $value | humanizeDuration }} ago.",
-            description="Models receive old values. This measures the run, not the data: a run that found no new rows counts as fresh.",
-        ),
-        Alert(
-            name="FeastFreshnessUnknown",
-            severity="warning",
-            minutes=30,
-            expr=f"absent({freshness})",
-            summary="No feature server says how fresh its views are.",
-            description=(
-                "No view was ever materialized, or the servers cannot read the registry. FeastFeaturesStale cannot fire while this holds."
-            ),
         ),
     ]
 
@@ -157,6 +170,29 @@ def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> li
             expr=f"absent({cronjob('kube_cronjob_info')})",
             summary="Prometheus knows nothing of the materialization CronJob.",
             description="It is gone, or kube-state-metrics is. No alert about stale or failed materialization can fire while this holds.",
+        ),
+    ]
+
+
+def skew_probe_alerts(namespace: str, *, probed_within_seconds: int, skewed: str) -> list[Alert]:
+    """Alerts of the CronJob that compares, which fails where it finds too much.
+
+    `probed_within_seconds`: the longest gap of its schedule, and its deadline. `skewed`: the expression of what it found.
+    """
+
+    def cronjob(metric: str) -> str:
+        return series(metric, namespace=namespace, cronjob=SKEW_PROBE_NAME)
+
+    last_success = cronjob("kube_cronjob_status_last_successful_time")
+    never = f"(time() - {cronjob('kube_cronjob_created')} > {probed_within_seconds}) unless on (namespace, cronjob) {last_success}"
+    return [
+        Alert(
+            name="FeastSkewUnknown",
+            severity="warning",
+            minutes=5,
+            expr=f"((time() - {last_success} > {probed_within_seconds}) or ({never})) unless on () ({skewed})",
+            summary="What is served has not been compared with the history for {{ $value | humanizeDuration }}.",
+            description="FeastFeaturesSkewed cannot notice new differences while this holds.",
         ),
     ]
 

@@ -25,7 +25,8 @@ def service_monitors(settings: Settings) -> dict[str, Object]:
     monitors: dict[str, Object] = {
         FEATURE_SERVER_NAME: {
             "selector": {"matchLabels": selector(FEATURE_SERVER_NAME)},
-            "endpoints": [{"port": "metrics", "path": "/metrics", "interval": INTERVAL}],
+            # Its own labels win: `endpoint` is what was asked for there, and the port's name in what Prometheus adds.
+            "endpoints": [{"port": "metrics", "path": "/metrics", "interval": INTERVAL, "honorLabels": True}],
         }
     }
     if settings.online_store.mode != "external":

@@ -23,15 +23,8 @@ from feast_eks.settings.stores import (
     OnlineStoreSettings,
     RegistrySettings,
 )
-from feast_eks.settings.tree import (
-    AwsSettings,
-    ClusterSettings,
-    FeatureServerSettings,
-    MaterializationSettings,
-    MonitoringSettings,
-    Settings,
-    SmokeTestSettings,
-)
+from feast_eks.settings.tree import AwsSettings, ClusterSettings, MonitoringSettings, Settings
+from feast_eks.settings.workloads import FeatureServerSettings, MaterializationSettings, SkewProbeSettings, SmokeTestSettings
 
 __all__ = [
     "SECRET_KEYS",
@@ -54,6 +47,7 @@ __all__ = [
     "RegistrySettings",
     "Section",
     "Settings",
+    "SkewProbeSettings",
     "SmokeTestSettings",
     "load_settings",
     "longest_gap",

@@ -129,9 +129,13 @@ def _between_sound_sections(part: Settings) -> Iterator[Problem]:
 
 
 def _sample_data_problems(settings: Settings, project_directory: Path) -> Iterator[Problem]:
-    if (sample := settings.offline_store.sample_data) and not (project_directory / sample).is_file():
-        remedy = "write the example's data with `make sample-data`, or leave the key out"
-        yield Problem(path="offline_store.sample_data", value=repr(sample), rule="a file, relative to the project", remedy=remedy)
+    sample = settings.offline_store.sample_data
+    path = project_directory / sample if sample else None
+    if path is None or path.is_file() or (path.is_dir() and any(path.rglob("*.parquet"))):
+        return
+    remedy = "write the example's data with `make sample-data`, or leave the key out"
+    rule = "a file, or a folder of Parquet files, relative to the project"
+    yield Problem(path="offline_store.sample_data", value=repr(sample), rule=rule, remedy=remedy)
 
 
 def _store_problems(name: str, settings: Settings, project_directory: Path) -> Iterator[Problem]:

@@ -39,7 +39,8 @@ class OfflineStoreSettings(Section):
     kms_key_arn: KmsKeyArn | None = Field(default=None, description="An existing key; made, rotated and protected when left out.")
     log_bucket: BucketName | None = Field(default=None, description="Existing bucket that gets the access logs; none when left out.")
     sample_data: ProjectPath | None = Field(
-        default=None, description="Parquet file to upload as employee_attrition.parquet, relative to the project; never in production."
+        default=None,
+        description="Parquet file to upload under its own name, or folder of such files; relative to the project, never in production.",
     )
     noncurrent_days: int = Field(default=90, ge=1, le=3650, description="Days that an overwritten object version is kept.")
 

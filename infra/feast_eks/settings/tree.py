@@ -12,7 +12,6 @@ from pydantic import Field
 from feast_eks.settings.rules import (
     AccountId,
     ContextName,
-    CronSchedule,
     DnsLabel,
     EksName,
     Labels,
@@ -22,16 +21,13 @@ from feast_eks.settings.rules import (
     Tags,
     WebPage,
 )
-from feast_eks.settings.schedule import shortest_gap
 from feast_eks.settings.section import Contradiction, Section
 from feast_eks.settings.sources import ImageSettings
 from feast_eks.settings.stores import OfflineStoreSettings, OnlineStoreSettings, RegistrySettings
+from feast_eks.settings.workloads import FeatureServerSettings, MaterializationSettings, SkewProbeSettings, SmokeTestSettings
 
 MOST_OBJECT_TAGS = 10
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html"""
-
-FIRST_WORKER_MIB = 400
-FURTHER_WORKER_MIB = 190
 
 
 class ClusterSettings(Section):
@@ -67,72 +63,6 @@ class AwsSettings(Section):
                 )
 
 
-class FeatureServerSettings(Section):
-    """The Deployment that answers with feature vectors."""
-
-    min_replicas: int = Field(default=2, ge=1, le=500, description="Fewest pods; 2 survive a node.")
-    max_replicas: int = Field(default=10, ge=1, le=500, description="Most pods.")
-    requests_per_second_per_replica: int = Field(default=200, ge=1, le=100000, description="Request rate at which a pod is added.")
-    workers: int = Field(default=1, ge=1, le=32, description="Worker processes per pod.")
-    cpu_millicores: int = Field(default=500, ge=10, le=64000, description="CPU request, thousandths of a core.")
-    memory_mib: int = Field(
-        default=1024,
-        ge=512,
-        le=65536,
-        description=f"Memory request and limit, MiB; {FIRST_WORKER_MIB} and {FURTHER_WORKER_MIB} for each further worker.",
-    )
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Room between fewest and most, and memory for every worker."""
-        if self.min_replicas > self.max_replicas:
-            yield Contradiction(
-                key="min_replicas",
-                rule=f"min_replicas ({self.min_replicas}) is at most max_replicas ({self.max_replicas})",
-                remedy="lower the first or raise the second",
-            )
-        if (needed := FIRST_WORKER_MIB + FURTHER_WORKER_MIB * (self.workers - 1)) > self.memory_mib:
-            yield Contradiction(
-                key="memory_mib",
-                rule=f"{self.workers} workers need {needed} MiB, memory_mib is {self.memory_mib}",
-                remedy="raise memory_mib or lower workers",
-            )
-
-
-class MaterializationSettings(Section):
-    """The job that carries values from the offline to the online store."""
-
-    schedule: CronSchedule = Field(default="0 2 * * *", description="Cron expression, UTC.")
-    late_data_hours: int = Field(default=24, ge=0, le=720, description="How far each run reaches back for rows that arrived late, hours.")
-    deadline_minutes: int = Field(default=120, ge=1, le=1440, description="A run that takes longer is ended, minutes.")
-    cpu_millicores: int = Field(default=500, ge=10, le=64000, description="CPU request, thousandths of a core.")
-    memory_mib: int = Field(default=2048, ge=512, le=524288, description="Memory request and limit, MiB.")
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Runs do not overlap: the next would be left out, not delayed."""
-        if self.deadline_minutes * 60 >= (gap := shortest_gap(self.schedule)).total_seconds():
-            yield Contradiction(
-                key="deadline_minutes",
-                rule=f"a run ends before the next begins, {gap.total_seconds() / 60:g} minutes later by the schedule {self.schedule!r}",
-                remedy="lower deadline_minutes, or materialize less often",
-            )
-
-
-class SmokeTestSettings(Section):
-    """Which vectors must come back, from every replica, before a deployment counts."""
-
-    entities: dict[str, list[int | str]] = Field(
-        default_factory=dict, description="Join key to values, e.g. {employee_id: [101, 202]}; sampled from the data when left out."
-    )
-
-    def contradictions(self) -> Iterator[Contradiction]:
-        """Every entity has a value for every join key."""
-        lengths = {len(values) for values in self.entities.values()}
-        if len(lengths) > 1 or 0 in lengths:
-            yield Contradiction(
-                key="entities", rule="as many values for every join key, at least one", remedy="e.g. {employee_id: [101, 202]}"
-            )
-
-
 class MonitoringSettings(Section):
     """Metrics of every part, alerts and a dashboard, for the Prometheus operator."""
 
@@ -164,6 +94,7 @@ class Settings(Section):
     online_store: OnlineStoreSettings = OnlineStoreSettings()
     feature_server: FeatureServerSettings = FeatureServerSettings()
     materialization: MaterializationSettings = MaterializationSettings()
+    skew_probe: SkewProbeSettings = SkewProbeSettings()
     smoke_test: SmokeTestSettings = SmokeTestSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
 

@@ -246,6 +246,7 @@ cron_job("overlapping", "report", concurrency="Allow")
 endless = job("endless", "count")
 del endless["active_deadline_seconds"]
 kubernetes.batch.v1.Job("endless", metadata=metadata("endless"), spec=endless, opts=cluster)
+kubernetes.batch.v1.Job("ungated", metadata=metadata("ungated"), spec=job("ungated", "feast", "apply"), opts=cluster)
 
 # Stores.
 redis("nothing-wrong-either")
@@ -269,7 +270,10 @@ kubernetes.core.v1.PersistentVolumeClaim(
 config_map("short-lived", contract_lock_json=json.dumps({"views": {"minute": {"online": True, "ttl_seconds": 60}}}))
 cron_job("nightly", "materialize", volumes=[{"name": "repo", "config_map": {"name": "short-lived"}}])
 kubernetes.batch.v1.Job(
-    "owner", metadata=metadata("owner"), spec=job("owner", "apply", env=[secret_variable("PASSWORD", "owner")]), opts=cluster
+    "owner",
+    metadata=metadata("owner"),
+    spec=job("owner", "apply", env=[secret_variable("PASSWORD", "owner")], init_containers=[container("gate", "check")]),
+    opts=cluster,
 )
 deployment("over-privileged", container("over-privileged", "serve", env=[secret_variable("PASSWORD", "owner")]))
 deployment("shuffling", container("shuffling", "feast", "serve"))

@@ -62,6 +62,7 @@ KUBERNETES = {
     "cronjob-safe": "overlapping",
     "redis-noeviction": "full-of-holes",
     "ttl-vs-schedule": "short-lived",
+    "feast-apply-gated": "ungated",
     "feast-registry-shared": "to-each-its-own",
     "feast-serialization-version": "old-keys",
     "feast-serves-while-materializing": "pausing",
