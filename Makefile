@@ -29,9 +29,10 @@ lock: install ## Write feature_repo/contract.lock.json from the feature definiti
 sample-data: install ## Write the example's data, feature_repo/data/employee_attrition.parquet
 	@$(RUN) -m feature_runtime sample-data feature_repo/data/employee_attrition.parquet
 
-docs: install ## Write what is generated: docs/settings.md, costs.md and policies.md, stacks/schema.json
+docs: install ## Write what is generated: docs/settings.md, costs.md and policies.md, the gate's rules, stacks/schema.json
 	@$(RUN) -m feast_eks.generated
 	@$(RUN) -m feast_eks_policies.reference docs/policies.md
+	@$(RUN) -m feature_runtime.gate.reference docs/changing-features.md
 
 test: install ## All tests, on a sandbox of their own (as root)
 	@$(RUN) -m sandbox test
@@ -43,10 +44,14 @@ check: install ## Format, lint, types, workflows; what is generated is fresh; th
 	@said=$$($(RUN) -m feature_runtime lock --check) || { echo "$$said"; exit 1; }
 	@$(RUN) -m feast_eks.generated --check
 	@$(RUN) -m feast_eks_policies.reference docs/policies.md --check
+	@$(RUN) -m feature_runtime.gate.reference docs/changing-features.md --check
 	@$(RUN) -m feast_eks_policies.check_config policies/config/*.json
 	@$(RUN) -m delivery.lint
 
-bench: install ## Measure what a preview costs, side by side with smaller programs (as root, on the sandbox)
+bench: install ## Measure serving, loading, joining and previewing, side by side with what others do (as root; half an hour)
+	@$(RUN) -m bench.serving
+	@$(RUN) -m bench.materialization
+	@$(RUN) -m bench.point_in_time
 	@$(RUN) -m sandbox cloud
 	@$(RUN) -m feature_runtime sample-data feature_repo/data/employee_attrition.parquet
 	@$(RUN) -m bench.preview

@@ -70,7 +70,7 @@ def compare_contracts(before: str | None, after: str | None) -> FeatureChanges:
         return FeatureChanges(problem="the contract could not be read: it is no map")
     return FeatureChanges(
         services=tuple(_vectors(old, new, "services", _service_notes)),
-        views=tuple(_vectors(old, new, "views", _view_notes)),
+        views=tuple(_vectors(_with_computed_views(old), _with_computed_views(new), "views", _view_notes)),
         others=() if before is None else tuple(_others(old, new)),
     )
 
@@ -88,6 +88,11 @@ def _vectors(old: dict[str, Any], new: dict[str, Any], key: str, notes: Callable
         )
         if vector.before != vector.after or vector.notes:
             yield vector
+
+
+def _with_computed_views(contract: dict[str, Any]) -> dict[str, Any]:
+    """On-demand views among the others: what they hand out is a part of a vector too."""
+    return contract | {"views": {**_map(contract.get("views")), **_map(contract.get("on_demand_views"))}}
 
 
 def _features(holder: Any) -> tuple[Feature, ...]:
@@ -147,7 +152,7 @@ def _view_notes(old: Any, new: Any) -> Iterator[str]:
 
 
 def _others(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for key in sorted((old.keys() | new.keys()) - {"services", "views", "definitions_sha256"}):
+    for key in sorted((old.keys() | new.keys()) - {"services", "views", "on_demand_views", "definitions_sha256"}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             for name in sorted(before.keys() | after.keys()):

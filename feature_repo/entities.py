@@ -7,4 +7,5 @@ employee = Entity(
     join_keys=["employee_id"],
     value_type=ValueType.INT64,
     description="One employee; the number that the HR system gives a person and never reuses.",
+    owner="people-analytics@example.com",
 )

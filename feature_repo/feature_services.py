@@ -22,4 +22,5 @@ attrition_model_v1 = FeatureService(
         ]
     ],
     description="What the attrition classifier, version 1, was trained on.",
+    owner="people-analytics@example.com",
 )

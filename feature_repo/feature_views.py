@@ -15,6 +15,8 @@ employee_features = FeatureView(
     ttl=timedelta(days=7),
     online=True,
     source=employee_attrition,
+    description="Where an employee stands, as of each weekly snapshot.",
+    owner="people-analytics@example.com",
     schema=[
         # The join key is listed so that Feast need not open the file to learn its type.
         Field(name="employee_id", dtype=Int64),

@@ -21,10 +21,13 @@ from feature_runtime.refusal import Refusal
 
 VERBS = {
     "prepare-registry": "create or alter the database roles and what they may do",
+    "check": "compare the definitions with what is in use, and refuse what breaks it",
     "apply": "make the registry say what the feature repo says, and prove it",
     "materialize": "load feature values from the offline into the online store",
     "serve": "answer requests for feature vectors",
     "smoke": "prove on every replica that the vectors are right",
+    "skew": "compare what is served with the history, and record the difference",
+    "train-set": "write the vectors that a model is trained on",
     "lock": "write contract.lock.json from the feature repo",
     "sample-data": "write the example's history of employees",
 }

@@ -1,5 +1,6 @@
-"""An answer of a feature server, held against what must come back: by name, type and value."""
+"""An answer of a feature server, held against what must come back: by position, name, type, status and value."""
 
+import base64
 import math
 import struct
 from datetime import UTC, datetime
@@ -9,22 +10,22 @@ from feature_runtime.question import Expected, Question, shown
 from feature_runtime.source import Row
 
 Columns = dict[str, dict[str, Any]]
+PRESENT, NULL_VALUE = "PRESENT", "NULL_VALUE"
+NEVER = datetime(1970, 1, 2, tzinfo=UTC)
+"""Feast prints the beginning of 1970 where there is no time."""
 
 
 def check(question: Question, answer: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The vectors of an answer in contract order, and everything that is wrong with them.
-
-    The position in the answer means nothing (Feast's order differs between processes): features are found by name.
-    """
-    names = answer.get("metadata", {}).get("feature_names")
-    results = answer.get("results")
-    if not isinstance(names, list) or not isinstance(results, list) or len(names) != len(results):
+    """The vectors of an answer in contract order, and everything that is wrong with them."""
+    columns = columns_of(answer)
+    if columns is None:
         return [], [f"{question.service}: the answer has not the form of Feast's API"]
-    columns: Columns = dict(zip(names, results, strict=True))
-    wanted = {name for _, name, _ in question.features}
-    keys = set(question.expected[0].key)
-    wrong = [f"{question.service}: the feature {name} is missing" for name in sorted(wanted - columns.keys())]
-    wrong += [f"{question.service}: {name} is not in the contract" for name in sorted(columns.keys() - wanted - keys)]
+    wanted = [name for _, name, _ in question.features]
+    keys = sorted(question.vector.keys)
+    wrong = [f"{question.service}: the feature {name} is missing" for name in sorted(set(wanted) - columns.keys())]
+    wrong += [f"{question.service}: {name} is not in the contract" for name in sorted(columns.keys() - set(wanted) - set(keys))]
+    if not wrong and list(columns) != [*keys, *wanted]:
+        wrong.append(f"{question.service}: the order is {', '.join(columns)}; the contract says {', '.join([*keys, *wanted])}")
     vectors = []
     for position, expected in enumerate(question.expected):
         vector, found = _check_vector(question, expected, columns, position)
@@ -33,25 +34,84 @@ def check(question: Question, answer: dict[str, Any]) -> tuple[list[dict[str, An
     return vectors, wrong
 
 
+def columns_of(answer: dict[str, Any]) -> Columns | None:
+    """An answer's columns by name, in its order; None if it has not the form of Feast's API."""
+    metadata, results = answer.get("metadata"), answer.get("results")
+    names = metadata.get("feature_names") if isinstance(metadata, dict) else None
+    if not isinstance(names, list) or not isinstance(results, list) or len(names) != len(results) or len(set(names)) != len(names):
+        return None
+    return dict(zip(names, results, strict=True))
+
+
+def cell(column: dict[str, Any], position: int, field: str = "values") -> Any:
+    """What a column says in one row; None if it is shorter."""
+    cells = column.get(field, [])
+    return cells[position] if position < len(cells) else None
+
+
+def served_time(column: dict[str, Any], position: int) -> datetime | None:
+    """When a value was true, None for a value that has no time."""
+    text = cell(column, position, "event_timestamps")
+    moment = datetime.fromisoformat(text) if text else NEVER
+    return moment if moment > NEVER else None
+
+
+def equal(value: Any, offline: Any, dtype: str) -> bool:
+    """Whether a served value (as JSON has it) is the one that the offline store (or a function) says."""
+    if value is None or is_missing(offline):
+        return value is None and is_missing(offline)
+    if dtype.startswith(("Array(", "Set(")):
+        return _equal_items(value, list(offline), dtype)
+    match dtype:
+        case "Float32":
+            same = _float32(value) == _float32(offline)
+        case "UnixTimestamp":
+            same = value == _seconds(offline)
+        case "Bytes":
+            same = value == base64.b64encode(offline).decode()
+        case "Int32" | "Int64" | "Float64" | "Bool" | "String":
+            same = value == offline
+        case _:
+            # Other types come back in a form of Feast's own; that they came back is what is checked.
+            same = True
+    return bool(same)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether there is no value: null, or what some libraries write for it among numbers."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def _check_vector(question: Question, expected: Expected, columns: Columns, position: int) -> tuple[dict[str, Any], list[str]]:
     vector: dict[str, Any] = {"entity": expected.key, "online": [], "offline": [], "event_timestamp": None}
     wrong = []
     for view, name, dtype in question.features:
         if name not in columns:
             continue
-        values = columns[name].get("values", [])
-        value = values[position] if position < len(values) else None
-        served = _time(columns[name], position)
-        rows = expected.rows.get(view)
-        row = next((row for row in rows or [] if row.event_timestamp == served), None)
-        problem = _stale(name, value, rows[0], served) if rows and row is None else _difference(name, value, row, dtype)
+        value, status = cell(columns[name], position), cell(columns[name], position, "statuses")
+        if (view, name) in expected.computed or view in question.vector.computed:
+            choices = expected.computed.get((view, name), [])
+            problem, offline = _computed_difference(name, value, choices, dtype), choices[0] if choices else value
+        else:
+            served = served_time(columns[name], position)
+            rows = expected.rows.get(view)
+            row = next((row for row in rows or [] if _same_moment(row.event_timestamp, served)), None)
+            problem = _stale(name, value, rows[0], served) if rows and row is None else _difference(name, value, row, dtype)
+            offline = row.values[name] if row else None
+            if row is not None:
+                vector["event_timestamp"] = row.event_timestamp.isoformat()
+        if not problem and status != (NULL_VALUE if value is None else PRESENT):
+            problem = f"{name} is {value} with the status {status}"
         if problem:
             wrong.append(f"{question.service} {shown(expected.key)}: {problem}")
         vector["online"].append(value)
-        vector["offline"].append(_plain(row.values[name] if row else None, dtype))
-        if row is not None:
-            vector["event_timestamp"] = row.event_timestamp.isoformat()
+        vector["offline"].append(_plain(offline, dtype))
     return vector, wrong
+
+
+def _same_moment(moment: datetime, served: datetime | None) -> bool:
+    # The online store keeps whole seconds.
+    return served is not None and served in (moment, moment.replace(microsecond=0))
 
 
 def _stale(name: str, value: Any, newest: Row, served: datetime | None) -> str:
@@ -65,51 +125,48 @@ def _difference(name: str, value: Any, row: Row | None, dtype: str) -> str | Non
     """What is wrong with a value; without a row (the source cannot be looked into) only its type can be."""
     offline = row.values[name] if row else None
     if value is None:
-        return None if row and _is_missing(offline) else f"{name} is missing, the source says {offline}"
+        return None if row and is_missing(offline) else f"{name} is missing, the source says {offline}"
     if not _has_type(value, dtype):
         return f"{name} is {value!r}, not a {dtype}"
-    if row and not _equal(value, offline, dtype):
+    if row and not equal(value, offline, dtype):
         return f"{name} is {value}, the source says {offline}"
     return None
 
 
-def _time(column: dict[str, Any], position: int) -> datetime | None:
-    times = column.get("event_timestamps", [])
-    if position >= len(times) or not times[position]:
-        return None
-    moment = datetime.fromisoformat(times[position])
-    return moment if moment > datetime(1970, 1, 2, tzinfo=UTC) else None
+def _computed_difference(name: str, value: Any, choices: list[Any], dtype: str) -> str | None:
+    """What is wrong with an on-demand value; without choices (its sources cannot be looked into) only its type can be."""
+    if value is not None and not _has_type(value, dtype):
+        return f"{name} is {value!r}, not a {dtype}"
+    if choices and not any(equal(value, choice, dtype) for choice in choices):
+        return f"{name} is {value}, the definitions compute {choices[0]}"
+    return None
 
 
 def _has_type(value: Any, dtype: str) -> bool:
     if dtype.startswith(("Array(", "Set(")):
         inner = dtype[dtype.index("(") + 1 : -1]
-        return isinstance(value, list) and all(_has_type(item, inner) for item in value)
+        return isinstance(value, list) and all(item is None or _has_type(item, inner) for item in value)
     match dtype:
-        case "Int32" | "Int64":
+        case "Int32" | "Int64" | "UnixTimestamp":
             return type(value) is int
         case "Float32" | "Float64":
             return type(value) in (int, float)
         case "Bool":
             return type(value) is bool
-        case "String":
+        case "String" | "Bytes":
             return type(value) is str
         case _:
             return True
 
 
-def _equal(value: Any, offline: Any, dtype: str) -> bool:
-    if isinstance(value, list) and isinstance(offline, list):
-        inner = dtype[dtype.index("(") + 1 : -1]
-        return len(value) == len(offline) and all(_equal(*pair, inner) for pair in zip(value, offline, strict=True))
-    match dtype:
-        case "Float32":
-            return _float32(value) == _float32(offline)
-        case "Int32" | "Int64" | "Float64" | "Bool" | "String":
-            return bool(value == offline)
-        case _:
-            # Other types come back in a form of Feast's own; that they came back is what is checked.
-            return True
+def _equal_items(value: Any, offline: list[Any], dtype: str) -> bool:
+    inner = dtype[dtype.index("(") + 1 : -1]
+    if not isinstance(value, list) or len(value) != len(offline):
+        return False
+    if dtype.startswith("Set("):
+        # In no order; each of one must be among the other.
+        return all(any(equal(item, other, inner) for other in offline) for item in value)
+    return all(equal(*pair, inner) for pair in zip(value, offline, strict=True))
 
 
 def _float32(value: Any) -> float:
@@ -117,14 +174,17 @@ def _float32(value: Any) -> float:
     return rounded
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _seconds(moment: datetime) -> int:
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return math.floor(aware.timestamp())
 
 
 def _plain(value: Any, dtype: str) -> Any:
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if dtype == "Float32":
         # As the server prints it: the shortest number that is this float.
         return float(f"{_float32(value):.9g}")
-    return value if isinstance(value, bool | int | float | str | list) else str(value)
+    if isinstance(value, list):
+        return [_plain(item, dtype[dtype.index("(") + 1 : -1]) for item in value]
+    return value if isinstance(value, bool | int | float | str) else str(value)

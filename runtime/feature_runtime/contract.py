@@ -5,24 +5,17 @@ must receive. It says nothing that depends on the environment (no bucket, no hos
 the definitions, holds everywhere.
 """
 
+import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from feature_runtime.refusal import Refusal
-from feature_runtime.settings import offline_store_bucket
-
-if TYPE_CHECKING:
-    from feast import Entity, FeatureService, FeatureView
-    from feast.data_source import DataSource
-
-    from feature_runtime.definitions import Definitions
 
 LOCK_FILE = "contract.lock.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 REMEDY = "Run `make lock`, read its diff (it is what models will receive) and commit it with the change."
 
 IGNORED_DIRECTORIES = frozenset({"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
@@ -48,55 +41,6 @@ def definitions_sha256(feature_repo: Path) -> str:
         digest.update(f"{relative.as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
-
-
-def of_definitions(repo: Path, definitions: "Definitions") -> Contract:
-    """The contract that the feature repo's definitions make, as `lock` writes it and `apply` compares it."""
-    return describe(
-        project=definitions.project,
-        definitions=definitions_sha256(repo),
-        entities=definitions.entities,
-        sources=definitions.sources,
-        views=definitions.views,
-        services=definitions.services,
-    )
-
-
-def describe(
-    *,
-    project: str,
-    definitions: str,
-    entities: Iterable["Entity"],
-    sources: Iterable["DataSource"],
-    views: Iterable["FeatureView"],
-    services: Iterable["FeatureService"],
-) -> Contract:
-    """The contract of Feast objects, wherever they come from (the feature repo, or a registry).
-
-    `definitions` is their `definitions_sha256`.
-    """
-    return {
-        "format_version": FORMAT_VERSION,
-        "project": project,
-        "definitions_sha256": definitions,
-        "entities": {
-            entity.name: {"join_key": entity.join_key, "value_type": entity.value_type.name}
-            for entity in entities
-            if not entity.name.startswith("__")
-        },
-        "sources": {source.name: _source(source) for source in sources},
-        "views": {
-            view.name: {
-                "entities": list(view.entities),
-                "features": [[field.name, str(field.dtype)] for field in view.features],
-                "ttl_seconds": int(view.ttl.total_seconds()) if view.ttl else 0,
-                "online": view.online,
-                "source": view.batch_source.name if view.batch_source else None,
-            }
-            for view in views
-        },
-        "services": {service.name: _service(service) for service in services},
-    }
 
 
 def render(contract: Contract) -> str:
@@ -129,6 +73,17 @@ def read_unchecked(feature_repo: Path) -> Contract:
     if not isinstance(contract, dict) or contract.get("format_version") != FORMAT_VERSION:
         raise Refusal(f"{LOCK_FILE} is not of format {FORMAT_VERSION}. Write it again with `make lock`.")
     return contract
+
+
+def as_registered(contract: Contract) -> Contract:
+    """The contract without what no registry can hold: which of None and 0 a ttl was, how a service named its features, and such."""
+    registered = copy.deepcopy(contract)
+    registered.pop("feast_version", None)
+    for service in registered["services"].values():
+        service.pop("whole_views", None)
+    for view in registered["views"].values():
+        view["ttl_seconds"] = view["ttl_seconds"] or 0
+    return registered
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -170,42 +125,3 @@ def _feature_differences(old: list[list[str]], new: list[list[str]], path: str) 
     if common_before != common_after:
         lines.append(f"{path}: the order was {', '.join(common_before)}, is now {', '.join(common_after)}")
     return lines
-
-
-def _source(source: "DataSource") -> dict[str, Any]:
-    path = getattr(source, "path", None)
-    description: dict[str, Any] = {
-        "type": type(source).__name__,
-        "timestamp_field": source.timestamp_field,
-        "created_timestamp_column": source.created_timestamp_column,
-    }
-    if path:
-        # The bucket is the environment's; which file of it, is the contract's.
-        description["file"] = _key(str(path))
-    if source.field_mapping:
-        description["field_mapping"] = dict(source.field_mapping)
-    return description
-
-
-def _key(path: str) -> str:
-    """Where a source lies in the offline store, a file or a folder: what follows the bucket, or a laptop's `data/`."""
-    for place in (f"s3://{offline_store_bucket()}/", "data/"):
-        if path.startswith(place):
-            return path.removeprefix(place).strip("/")
-    return path.rstrip("/").rsplit("/", 1)[-1]
-
-
-def _service(service: "FeatureService") -> dict[str, Any]:
-    features = [
-        [projection.name_to_use(), feature.name, str(feature.dtype)]
-        for projection in service.feature_view_projections
-        for feature in projection.features
-    ]
-    names = [name for _, name, _ in features]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise Refusal(
-            f"the feature service {service.name!r} has two features of one name ({', '.join(twice)}): "
-            "a model could not tell them apart. Rename one in its view."
-        )
-    digest = hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
-    return {"features": features, "sha256": digest}

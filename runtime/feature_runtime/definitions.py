@@ -13,15 +13,16 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from feast import Entity, FeatureService, FeatureView
+from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
 from feast.base_feature_view import BaseFeatureView
 from feast.data_source import DataSource
 from feast.errors import FeastError
+from feast.permissions.permission import Permission
 from feast.project import Project
 from feast.repo_config import FeastConfigError, RepoConfig, load_repo_config
 from feast.repo_contents import RepoContents
@@ -29,6 +30,7 @@ from feast.repo_operations import get_repo_files, parse_repo
 from pydantic import ValidationError
 
 from feature_runtime.contract import IGNORED_DIRECTORIES
+from feature_runtime.definition_rules import assignments, check_assignments, check_names, check_services, check_views
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
@@ -37,15 +39,18 @@ from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
 COPIED = ("**/*.py", ".feastignore")
 COPY_PREFIX = "feature-repo-"
 DEFINED = (BaseFeatureView, FeatureService, Entity, DataSource)
-DEFINING_CALLS = ("View", "FeatureService", "Entity", "Source")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definitions:
-    """What the feature repo defines: Feast's objects, and the project they belong to."""
+    """What the feature repo defines: Feast's objects, and the project they belong to.
+
+    `places` maps the name of an object in the contract (`views.employee_features`) to the `file:line` that defines it.
+    """
 
     project: str
     contents: RepoContents
+    places: dict[str, str] = field(default_factory=dict)
 
     @property
     def entities(self) -> list[Entity]:
@@ -58,6 +63,16 @@ class Definitions:
         return [*self.contents.feature_views, *self.contents.stream_feature_views]
 
     @property
+    def on_demand_views(self) -> list[OnDemandFeatureView]:
+        """Views that are computed when they are asked for."""
+        return list(self.contents.on_demand_feature_views)
+
+    @property
+    def permissions(self) -> list[Permission]:
+        """Who may do what, where the server asks who calls."""
+        return list(self.contents.permissions)
+
+    @property
     def services(self) -> list[FeatureService]:
         """The feature services."""
         return list(self.contents.feature_services)
@@ -68,14 +83,19 @@ class Definitions:
         return list(self.contents.data_sources)
 
 
-def load_config(repo: Path) -> RepoConfig:
+def load_config(repo: Path, *, only: str = "") -> RepoConfig:
     """The repo's `feature_store.yaml` with the environment's values in it.
+
+    With `only`, the variables of that section alone must be set: whoever reads one store has no password of the others.
 
     Raises:
         Refusal: a variable is not set, or Feast does not accept the file.
     """
     path = repo / CONFIG_FILE
-    check_yaml_variables(path)
+    if only:
+        _check_variables_of(only, path)
+    else:
+        check_yaml_variables(path)
     try:
         config = load_repo_config(repo, path)
         # Feast reads these sections only when they are first used.
@@ -83,6 +103,17 @@ def load_config(repo: Path) -> RepoConfig:
     except (FeastError, FeastConfigError, ValidationError, yaml.YAMLError, TypeError) as error:
         raise Refusal(f"{CONFIG_FILE} is not what Feast accepts: {error}") from None
     return config
+
+
+def _check_variables_of(section: str, path: Path) -> None:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise Refusal(f"{path.name} is no YAML: {error}") from None
+    with tempfile.TemporaryDirectory() as directory:
+        part = Path(directory) / path.name
+        part.write_text(yaml.safe_dump(document.get(section) if isinstance(document, dict) else None))
+        check_yaml_variables(part)
 
 
 def load_definitions(repo: Path) -> Definitions:
@@ -95,11 +126,11 @@ def load_definitions(repo: Path) -> Definitions:
     with _clean_copy(repo) as copy:
         files = get_repo_files(copy)
         for file in files:
-            _check_assignments(file, copy)
+            check_assignments(file, copy)
         modules = {file: _import(file, copy) for file in files}
         contents = parse_repo(copy)
         places = _places(modules, copy)
-    _check_names(contents, places)
+    check_names(contents, places)
     projects = {declared.name for declared in contents.projects} or {project}
     if projects != {project}:
         raise Refusal(
@@ -107,8 +138,10 @@ def load_definitions(repo: Path) -> Definitions:
         )
     if not contents.projects:
         contents.projects.append(Project(name=project))
-    definitions = Definitions(project=project, contents=contents)
-    _check_views(definitions, places)
+    _add_request_sources(contents)
+    definitions = Definitions(project=project, contents=contents, places=_named_places(contents, places))
+    check_views(definitions, places)
+    check_services(definitions, places)
     return definitions
 
 
@@ -173,83 +206,30 @@ def _places(modules: dict[Path, Any], copy: Path) -> dict[int, str]:
     """For every Feast object that has a variable its `file:line`, by identity."""
     places: dict[int, str] = {}
     for file, module in modules.items():
-        for name, line in _assignments(ast.parse(file.read_text())):
+        for name, line in assignments(ast.parse(file.read_text())):
             value = getattr(module, name, None)
             if isinstance(value, DEFINED):
                 places.setdefault(id(value), f"{file.relative_to(copy)}:{line}")
     return places
 
 
-def _check_assignments(file: Path, copy: Path) -> None:
-    """Refuse a variable to which two definitions are assigned: Python, and Feast after it, would only see the last."""
-    relative = file.relative_to(copy)
-    try:
-        tree = ast.parse(file.read_text())
-    except SyntaxError as error:
-        raise Refusal(f"{relative}:{error.lineno}: syntax error: {error.msg}") from None
-    seen: dict[str, int] = {}
-    for name, line in _assignments(tree, only=DEFINING_CALLS):
-        if name in seen:
-            raise Refusal(
-                f"{relative}:{line}: `{name}` is assigned again, so what line {seen[name]} defined is lost. Give one of them another name."
-            )
-        seen[name] = line
+def _add_request_sources(contents: RepoContents) -> None:
+    """Name the sources of requests among the repo's own: Feast registers them, and removes at the next apply what is not there."""
+    known = {source.name for source in contents.data_sources}
+    for view in contents.on_demand_feature_views:
+        for source in view.source_request_sources.values():
+            if source.name not in known:
+                known.add(source.name)
+                contents.data_sources.append(source)
 
 
-def _assignments(tree: ast.Module, only: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
-    """Names that a module assigns at its top level, and the lines; with `only`, from calls whose name ends so."""
-    for node in tree.body:
-        if not isinstance(node, ast.Assign):
-            continue
-        if only:
-            function = node.value.func if isinstance(node.value, ast.Call) else None
-            called = str(getattr(function, "attr", None) or getattr(function, "id", ""))
-            if not called.endswith(only):
-                continue
-        yield from ((target.id, node.lineno) for target in node.targets if isinstance(target, ast.Name))
-
-
-def _check_names(contents: RepoContents, places: dict[int, str]) -> None:
-    groups: list[tuple[str, list[Any]]] = [
-        (
-            "feature views",
-            [*contents.feature_views, *contents.stream_feature_views, *contents.on_demand_feature_views],
-        ),
-        ("feature services", contents.feature_services),
-        ("entities", contents.entities),
-        ("data sources", contents.data_sources),
-    ]
-    for kind, objects in groups:
-        seen: dict[str, Any] = {}
-        for defined in objects:
-            # Feast looks names up without regard to case.
-            other = seen.setdefault(defined.name.lower(), defined)
-            if other is not defined:
-                raise Refusal(
-                    f"two {kind} have the name {defined.name!r}: {places.get(id(other), 'one without a variable')} "
-                    f"and {places.get(id(defined), 'one without a variable')}. Rename or remove one."
-                )
-
-
-def _check_views(definitions: Definitions, places: dict[int, str]) -> None:
-    if not definitions.views:
-        raise Refusal("the feature repo defines no feature view.")
-    for view in definitions.views:
-        if not view.features:
-            raise Refusal(
-                f"{places.get(id(view), view.name)}: the feature view {view.name!r} declares no schema. "
-                "List its fields: what models receive is decided here, not by whatever the file contains."
-            )
-        names = [column.name for column in [*view.entity_columns, *view.features]]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise Refusal(
-                f"{places.get(id(view), view.name)}: the feature view {view.name!r} has two fields named "
-                f"{', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last."
-            )
-        columns = {column.name for column in view.entity_columns}
-        keys = {entity.join_key for entity in definitions.entities if entity.name in view.entities}
-        if missing := sorted(keys - columns):
-            raise Refusal(
-                f"{places.get(id(view), view.name)}: the schema of the feature view {view.name!r} lacks its join key "
-                f"{', '.join(missing)}. Add a Field for it."
-            )
+def _named_places(contents: RepoContents, places: dict[int, str]) -> dict[str, str]:
+    groups = {
+        "entities": contents.entities,
+        "sources": contents.data_sources,
+        "views": [*contents.feature_views, *contents.stream_feature_views, *contents.on_demand_feature_views],
+        "services": contents.feature_services,
+    }
+    return {
+        f"{group}.{defined.name}": places[id(defined)] for group, objects in groups.items() for defined in objects if id(defined) in places
+    }

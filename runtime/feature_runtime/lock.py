@@ -5,6 +5,7 @@ from typing import Any
 
 from feature_runtime import contract
 from feature_runtime.definitions import load_definitions
+from feature_runtime.describing import contract_of_definitions
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import feature_repo_directory
 
@@ -20,7 +21,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the lock file; the result says what changed."""
     repo = feature_repo_directory()
     definitions = load_definitions(repo)
-    new = contract.of_definitions(repo, definitions)
+    new = contract_of_definitions(repo, definitions)
     path = repo / contract.LOCK_FILE
     text = contract.render(new)
     fresh = path.is_file() and path.read_text() == text

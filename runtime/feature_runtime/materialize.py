@@ -3,31 +3,33 @@
 Every night a view's window starts some hours before the end of its last one, for rows that came late. A view that was
 never loaded with its present schema is loaded from the start of its ttl; `--backfill` loads only such views. A window
 never ends in the future and never reaches back beyond the ttl, so whoever has left is not loaded. A killed run is
-simply done again.
+simply done again. A nightly run fails, once everything is loaded, when a source has stopped producing rows.
 """
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import redis.exceptions
 from feast import FeatureStore, FeatureView
-from feast.infra.online_stores.redis import RedisOnlineStoreConfig
 
 from feature_runtime.loaded import LoadRecord, LoadRecords, schema_sha256
+from feature_runtime.loading.by_feast import load_by_feast
+from feature_runtime.loading.columnar import load_by_column, loads_by_column
+from feature_runtime.loading.freshness import TAG, DeadSource, dead_source, freshness_bound
+from feature_runtime.loading.loads import Load
+from feature_runtime.loading.window import Window, aware, window_of
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry import exclusive, open_store
 from feature_runtime.retrying import first_line, with_retries
 from feature_runtime.settings import feature_repo_directory
-from feature_runtime.source import check_sources
+from feature_runtime.source import ViewSource, check_sources
 
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-SECONDS_BETWEEN_LINES = 5
+LEAST_MEMORY_MIB = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,17 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlap-hours", type=_hours, default=24, metavar="H", help="for rows that come late (24)")
     parser.add_argument("--views", nargs="+", default=[], metavar="VIEW", help="only these views (all)")
     parser.add_argument("--end", type=_moment, default=None, metavar="TIME", help="end of the window (now)")
+    parser.add_argument("--memory-mib", type=_memory, default=64, metavar="MIB", help="for rows under way; beyond, the disk (64)")
     parser.add_argument("--wait-seconds", type=float, default=90, help="for a store that is away (90)")
     parser.add_argument("--wait-for-others-seconds", type=float, default=900, help="for another run to end (900)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """From when to when rows are loaded, and why just these."""
-
-    start: datetime
-    end: datetime
-    reason: str
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -63,28 +57,110 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with exclusive(store, "materialize", wait_seconds=arguments.wait_for_others_seconds):
         # Only now: a run that was waited for may have changed what is loaded.
         views = _chosen(store, arguments.views)
-        records = LoadRecords(store)
+        run = _Run(store, repo, end, arguments)
         results = {}
         for number, view in enumerate(views, 1):
             say(f"materialize: view {number} of {len(views)}: {view.name}")
-            results[view.name] = _load(store, view, records, repo, end=end, arguments=arguments)
-    return {"backfill": arguments.backfill, "views": results}
+            results[view.name] = run.load(view)
+    result = {"backfill": arguments.backfill, "views": results}
+    if run.dead:
+        # Last of all: one dead source must keep no other view from being loaded, nor its own last rows.
+        raise Refusal(
+            f"{'; '.join(map(str, run.dead))}. What there is, is loaded. Make the source produce again, or, if it may be "
+            f"that old, raise the view's ttl or give it a tag {TAG}.",
+            **result,
+        )
+    return result
 
 
-def window_of(view: FeatureView, record: LoadRecord | None, *, end: datetime, overlap: timedelta, only_new: bool) -> Window | None:
-    """What to load of a view; None when `only_new` and nothing is new."""
-    # Without a ttl values never age: everything counts.
-    oldest = end - view.ttl if view.ttl else BEGINNING
-    last_end = view.most_recent_end_time
-    if record is None or last_end is None:
-        return Window(start=oldest, end=end, reason="never loaded")
-    if record.schema_sha256 != schema_sha256(view):
-        return Window(start=oldest, end=end, reason="loaded with another schema")
-    if only_new:
-        return None
-    # A watermark in the future, left by another tool, must not hide rows for ever.
-    last_end = min(_aware(last_end), end)
-    return Window(start=max(oldest, last_end - overlap), end=end, reason="new and late rows")
+class _Run:
+    """The views of one run, loaded one after the other."""
+
+    def __init__(self, store: FeatureStore, repo: Path, end: datetime, arguments: argparse.Namespace) -> None:
+        self._store = store
+        self._repo = repo
+        self._end = end
+        self._arguments = arguments
+        self._records = LoadRecords(store)
+        self.dead: list[DeadSource] = []
+
+    def load(self, view: FeatureView) -> dict[str, Any]:
+        """Load a view and record it, unless there is nothing to do."""
+        record = self._retry(view, "reading the load record of", lambda: self._records.read(view.name))
+        overlap = timedelta(hours=self._arguments.overlap_hours)
+        window = window_of(view, record, end=self._end, overlap=overlap, only_new=self._arguments.backfill)
+        if window is None:
+            return {"loaded": False, "reason": "already loaded with this schema"}
+        check_sources([view], self._repo)
+        freshness_bound(view)
+        say(f"materialize: {view.name}: {window.reason}: rows from {window}")
+        started = time.monotonic()
+        load = self._loaded(view, window)
+        newest = load.newest or (record.newest_event_time if record else None)
+        self._record(view, window, load, record)
+        if not self._arguments.backfill:
+            self._watch(view, load)
+        seconds = time.monotonic() - started
+        say(f"materialize: {view.name}: {load.written} of {load.read} rows written in {seconds:.1f} s")
+        described = load.described() | {"newest_event_time": newest.isoformat() if newest else None}
+        window_described = {"reason": window.reason, "start": window.start.isoformat(), "end": window.end.isoformat()}
+        return {"loaded": True, **window_described, **described, "seconds": round(seconds, 3)}
+
+    def _loaded(self, view: FeatureView, window: Window) -> Load:
+        try:
+            if loads_by_column(self._store, view):
+                return load_by_column(
+                    self._store,
+                    view,
+                    self._repo,
+                    window,
+                    memory_mib=self._arguments.memory_mib,
+                    retry=lambda what, action: self._retry(view, what, action),
+                )
+            load: Load = self._retry(view, "loading", lambda: load_by_feast(self._store, view, window))
+        except (OSError, ValueError, TypeError) as error:
+            raise Refusal(f"the feature view {view.name!r} could not be loaded: {first_line(error)}") from error
+        return load
+
+    def _record(self, view: FeatureView, window: Window, load: Load, before: LoadRecord | None) -> None:
+        if unusable := load.without_key + load.without_time:
+            say(
+                f"materialize: warning: {view.name}: {unusable} rows cannot be loaded: {load.without_key} without join key, "
+                f"{load.without_time} without event timestamp. Correct them in the source."
+            )
+        if not (load.read or window.catches_up):
+            # Not recorded: when the data comes, however late, the whole window counts again.
+            say(
+                f"materialize: warning: {view.name}: the source has no row from {window}. "
+                "Nothing is loaded. Is the data older than the view's ttl?"
+            )
+            return
+        known = [moment for moment in (load.newest, before.newest_event_time if before else None) if moment]
+        end = max(window.end, before.end) if before and window.looks_back else window.end
+        record = LoadRecord(schema_sha256=schema_sha256(view), end=end, newest_event_time=max(known, default=None))
+        self._retry(view, "writing the load record of", lambda: self._records.write(view.name, record))
+
+    def _watch(self, view: FeatureView, load: Load) -> None:
+        if not ViewSource.readable(view):
+            return
+        source = ViewSource(view, self._repo)
+        dead = dead_source(view, source.uri, load.newest, end=self._end)
+        if dead and (newest := source.newest_time(self._end)) != load.newest:
+            # Before the window there may be rows that are young enough, or at least say when it stopped.
+            dead = dead_source(view, source.uri, newest, end=self._end)
+        if dead:
+            say(f"materialize: error: {dead}")
+            self.dead.append(dead)
+
+    def _retry(self, view: FeatureView, what: str, action: Callable[[], Any]) -> Any:
+        def with_remedy() -> Any:
+            try:
+                return action()
+            except redis.exceptions.OutOfMemoryError as error:
+                # Not the identity's fault, which is what a refusal by Redis usually is.
+                raise Refusal(f"{what} {view.name} failed: {first_line(error)}") from error
+
+        return with_retries(f"{what} {view.name}", with_remedy, seconds=self._arguments.wait_seconds)
 
 
 def _chosen(store: FeatureStore, names: list[str]) -> list[FeatureView]:
@@ -100,118 +176,6 @@ def _chosen(store: FeatureStore, names: list[str]) -> list[FeatureView]:
     return chosen
 
 
-def _load(
-    store: FeatureStore,
-    view: FeatureView,
-    records: LoadRecords,
-    repo: Path,
-    *,
-    end: datetime,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:
-    def retry(what: str, action: Callable[[], Any]) -> Any:
-        return with_retries(f"{what} {view.name}", action, seconds=arguments.wait_seconds)
-
-    record = retry("reading the load record of", lambda: records.read(view.name))
-    overlap = timedelta(hours=arguments.overlap_hours)
-    window = window_of(view, record, end=end, overlap=overlap, only_new=arguments.backfill)
-    if window is None:
-        return {"loaded": False, "reason": "already loaded with this schema"}
-    check_sources([view], repo)
-    say(f"materialize: {view.name}: {window.reason}: rows from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC")
-    started = time.monotonic()
-
-    def load() -> Progress:
-        with _watched(store, view) as progress:
-            store.materialize(start_date=window.start, end_date=window.end, feature_views=[view.name])
-            return progress
-
-    try:
-        progress: Progress = retry("loading", load)
-    except (OSError, ValueError) as error:
-        raise Refusal(f"the feature view {view.name!r} could not be loaded: {first_line(error)}") from error
-
-    newest = progress.newest or (record.newest_event_time if record else None)
-    if progress.rows or window.reason == "new and late rows":
-        loaded = LoadRecord(schema_sha256=schema_sha256(view), end=window.end, newest_event_time=newest)
-        retry("writing the load record of", lambda: records.write(view.name, loaded))
-    else:
-        # Not recorded: when the data comes, however late, the whole window counts again.
-        say(
-            f"materialize: warning: {view.name}: the source has no row between {window.start:%Y-%m-%d %H:%M} and "
-            f"{window.end:%Y-%m-%d %H:%M} UTC. Nothing is loaded. Is the data older than the view's ttl?"
-        )
-    seconds = time.monotonic() - started
-    say(f"materialize: {view.name}: {progress.rows} rows in {seconds:.1f} s")
-    return {
-        "loaded": True,
-        "reason": window.reason,
-        "start": window.start.isoformat(),
-        "end": window.end.isoformat(),
-        "rows": progress.rows,
-        "newest_event_time": newest.isoformat() if newest else None,
-        "seconds": round(seconds, 1),
-    }
-
-
-@dataclass
-class Progress:
-    """Rows given to the online store so far, and the newest event time among them."""
-
-    rows: int = 0
-    newest: datetime | None = None
-
-
-@contextmanager
-def _watched(store: FeatureStore, view: FeatureView) -> Iterator[Progress]:
-    """Count what Feast writes, and say how far it is; and let it replace rows (see `_overwriting`)."""
-    online_store = store.provider.online_store
-    write = online_store.online_write_batch
-    seen = Progress()
-    started = said = time.monotonic()
-
-    def watched_write(config: Any, table: Any, data: list[Any], progress: Any) -> None:
-        nonlocal said
-        write(config, table, data, progress)
-        seen.rows += len(data)
-        newest = max((_aware(row[2]) for row in data), default=None)
-        seen.newest = max(filter(None, (seen.newest, newest)), default=None)
-        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            say(f"materialize: {view.name}: {seen.rows} rows after {said - started:.0f} s")
-
-    online_store.online_write_batch = watched_write
-    try:
-        with _overwriting(store, view):
-            yield seen
-    finally:
-        del online_store.online_write_batch
-
-
-@contextmanager
-def _overwriting(store: FeatureStore, view: FeatureView) -> Iterator[None]:
-    """Let a row replace the one of the same time.
-
-    Feast skips a row whose time equals the stored one's. So a field added to a view would stay empty until newer
-    rows come, and a corrected row would never arrive. The source's newest row per entity is the truth, and one run
-    writes at a time; only a view that is also pushed to may hold newer values, and keeps Feast's comparison.
-    """
-    config = store.config.online_store
-    if not isinstance(config, RedisOnlineStoreConfig) or view.stream_source is not None:
-        yield
-        return
-    before = config.skip_dedup
-    config.skip_dedup = True
-    try:
-        yield
-    finally:
-        config.skip_dedup = before
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _hours(text: str) -> float:
     hours = float(text)
     if hours < 0:
@@ -219,5 +183,12 @@ def _hours(text: str) -> float:
     return hours
 
 
+def _memory(text: str) -> int:
+    mib = int(text)
+    if mib < LEAST_MEMORY_MIB:
+        raise argparse.ArgumentTypeError(f"must be at least {LEAST_MEMORY_MIB}")
+    return mib
+
+
 def _moment(text: str) -> datetime:
-    return _aware(datetime.fromisoformat(text))
+    return aware(datetime.fromisoformat(text))

@@ -9,23 +9,27 @@ from feast import FeatureStore
 from feast.infra.registry.sql import FeastRegistrySchemaError, SqlRegistry
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from feature_runtime import contract
+from feature_runtime.contract import Contract
 from feature_runtime.definitions import load_config
+from feature_runtime.describing import describe
 from feature_runtime.refusal import Refusal
-from feature_runtime.retrying import with_retries
+from feature_runtime.retrying import is_transient, with_retries
 
 # What recording a materialization changes: the view's intervals, and the time of the last change.
 MATERIALIZE_UPDATES = ("feature_views", "feast_metadata")
 
 
-def open_store(repo: Path, *, wait_seconds: float = 90) -> FeatureStore:
+def open_store(repo: Path, *, wait_seconds: float = 90, only: str = "") -> FeatureStore:
     """The feature store of the repo's configuration, with a registry that answers.
+
+    With `only="registry"` no other store can be used (see `load_config`).
 
     Raises:
         Refusal: it does not answer in time, refuses the user, or was never applied to.
     """
-    config = load_config(repo)
+    config = load_config(repo, only=only)
 
     def open_it() -> FeatureStore:
         store = FeatureStore(repo_path=str(repo), config=config)
@@ -33,21 +37,23 @@ def open_store(repo: Path, *, wait_seconds: float = 90) -> FeatureStore:
         return store
 
     try:
-        return with_retries("opening the registry", open_it, seconds=wait_seconds)
+        return with_retries("opening the registry", open_it, seconds=wait_seconds, transient=_passes_when_opening)
     except FeastRegistrySchemaError as error:
         raise Refusal(f"the registry is empty ({error}). Run `apply` first.") from None
 
 
-def registered_contract(store: FeatureStore, definitions_sha256: str) -> contract.Contract:
+def registered_contract(store: FeatureStore, definitions_sha256: str) -> Contract:
     """What the registry says now, in the words of the lock file."""
     store.refresh_registry()
-    return contract.describe(
+    return describe(
         project=store.project,
         definitions=definitions_sha256,
         entities=store.list_entities(),
         sources=store.list_data_sources(),
         views=[*store.list_batch_feature_views(), *store.list_stream_feature_views()],
+        on_demand_views=store.list_on_demand_feature_views(),
         services=store.list_feature_services(),
+        permissions=store.list_permissions(),
     )
 
 
@@ -106,9 +112,15 @@ def exclusive(store: FeatureStore, purpose: str, *, wait_seconds: float) -> Iter
             take,
             seconds=wait_seconds,
             transient=lambda error: isinstance(error, _Held),
-            pause=5,
+            pause=1,
         )
         yield
+
+
+def _passes_when_opening(error: BaseException) -> bool:
+    """Two who open an empty registry at once both make its tables; the second finds them made when it tries again."""
+    made = isinstance(error, IntegrityError | ProgrammingError) and ("already exists" in str(error) or "duplicate key" in str(error))
+    return made or is_transient(error)
 
 
 class _Held(Exception):

@@ -130,6 +130,11 @@ def offline_store_bucket() -> str:
     return os.environ.get("OFFLINE_STORE_BUCKET", "")
 
 
+def offline_store_endpoint() -> str:
+    """The endpoint of an S3-compatible offline store; empty on AWS, where the region decides."""
+    return os.environ.get("OFFLINE_STORE_ENDPOINT_URL", "")
+
+
 def registry_replicas() -> str:
     """A DNS name that stands for every read replica of the registry; empty where there is none."""
     return os.environ.get("REGISTRY_REPLICAS", "")

@@ -57,7 +57,7 @@ class ViewSource:
         Raises:
             Refusal: not there, not allowed, no parquet, or the store does not answer.
         """
-        return self._dataset().schema
+        return self.dataset().schema
 
     def problems(self, schema: pa.Schema) -> list[str]:
         """What the view asks for and the file does not have, one line per column."""
@@ -128,23 +128,48 @@ class ViewSource:
             rows.append((values, row))
         return rows
 
+    def newest_time(self, at: datetime) -> datetime | None:
+        """The greatest event timestamp up to `at`; None when there is no row."""
+        newest = self._newest_time(at)
+        return _utc(newest.cast(pa.timestamp("us", newest.type.tz), safe=False).as_py()) if newest is not None else None
+
+    def within(self, start: datetime, end: datetime) -> pc.Expression:
+        """Rows whose event timestamp may lie between the two, as far as the column's resolution tells."""
+        field = pc.field(self._source.timestamp_field)
+        return (field >= self._moment(start)) & (field <= self._moment(end))
+
     def _newest_time(self, at: datetime) -> pa.Scalar | None:
         field = self._source.timestamp_field
-        times = self._table([field], pc.field(field) <= self._moment(at))[field]
-        return pc.max(times) if len(times) else None
+        newest = None
+        try:
+            scanner = self.dataset().scanner(
+                columns=[field], filter=pc.field(field) <= self._moment(at), batch_readahead=1, fragment_readahead=1
+            )
+            for batch in scanner.to_batches():
+                found = pc.max(batch.column(field))
+                if found.is_valid and (newest is None or pc.greater(found, newest).as_py()):
+                    newest = found
+        except UNREADABLE as error:
+            raise self.refusal(error) from None
+        return newest
 
     def _moment(self, at: datetime) -> pa.Scalar:
-        kind = self._dataset().schema.field(self._source.timestamp_field).type
-        # A column without a time zone is in UTC, as Feast takes it.
-        return pa.scalar(at if kind.tz else at.replace(tzinfo=None), pa.timestamp("us", kind.tz)).cast(kind)
+        kind = self.dataset().schema.field(self._source.timestamp_field).type
+        # A column without a time zone is in UTC, as Feast takes it; a coarser one cannot tell the parts of its unit.
+        return pa.scalar(at if kind.tz else at.replace(tzinfo=None), pa.timestamp("us", kind.tz)).cast(kind, safe=False)
 
     def _table(self, columns: Sequence[str], condition: pc.Expression) -> pa.Table:
         try:
-            return self._dataset().to_table(columns=list(dict.fromkeys(columns)), filter=condition)
+            return self.dataset().to_table(columns=list(dict.fromkeys(columns)), filter=condition)
         except UNREADABLE as error:
-            raise self._refusal(error) from None
+            raise self.refusal(error) from None
 
-    def _dataset(self) -> ds.Dataset:
+    def dataset(self) -> ds.Dataset:
+        """The file(s) as rows to be scanned in batches, whatever store they lie in.
+
+        Raises:
+            Refusal: not there, not allowed, no parquet, or the store does not answer.
+        """
         options: dict[str, Any] = {}
         if self.uri.startswith("s3://"):
             options = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
@@ -156,9 +181,10 @@ class ViewSource:
                 raise FileNotFoundError(self.uri)
             return ds.dataset(path, filesystem=PyFileSystem(FSSpecHandler(filesystem)), format="parquet")
         except UNREADABLE as error:
-            raise self._refusal(error) from None
+            raise self.refusal(error) from None
 
-    def _refusal(self, error: BaseException) -> Refusal:
+    def refusal(self, error: BaseException) -> Refusal:
+        """What went wrong while the source was read, and the remedy."""
         name = self._source.name
         if isinstance(error, FileNotFoundError):
             return Refusal(f"the source {name!r} has no file at {self.uri}. Put the data there, or correct the source's path.")

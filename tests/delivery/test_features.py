@@ -55,6 +55,15 @@ def test_every_other_vector_breaks_and_is_told_and_the_same_one_is_not(before, a
     assert {line[0] for line in service.lines} & {"+", "-"}, "something of it is marked"
 
 
+def test_a_view_that_is_computed_is_told_like_any_other():
+    (view,) = compare_contracts(
+        contract(A, on_demand_views={"sum": {"features": [["s", "Int64"]], "transformation_sha256": "1"}}),
+        contract(A, on_demand_views={"sum": {"features": [["s", "Float32"]], "transformation_sha256": "2"}}),
+    ).views
+    assert (view.name, view.effects) == ("sum", ("s was Int64, is Float32",))
+    assert view.notes == ('transformation_sha256: "1" is now "2"',)
+
+
 def test_a_new_service_breaks_nothing_and_a_removed_one_does():
     none = json.dumps({"services": {}})
     assert not compare_contracts(none, contract(A)).breaking

@@ -187,6 +187,14 @@ def test_all_checks_run_for_everybody():
         assert needed in script
 
 
+def test_features_in_use_are_compared_with_what_a_pull_request_is_merged_into():
+    steps = WORKFLOWS["preview"]["jobs"]["offline"]["steps"]
+    (gate,) = [step for step in steps if "feature_runtime check" in step.get("run", "")]
+    assert "--against git:HEAD^1 --format github" in gate["run"]
+    assert "continue-on-error" not in gate
+    assert steps[0]["with"]["fetch-depth"] == 2, "the first parent of the merge must be there"
+
+
 def test_the_engine_is_of_the_version_of_its_sdk():
     pinned = (PROJECT / ".pulumi.version").read_text().strip()
     assert f"\npulumi=={pinned}\n" in (PROJECT / "requirements.in").read_text()

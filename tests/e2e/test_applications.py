@@ -17,16 +17,16 @@ def outputs(cloud, clone, first_up):
 
 @pytest.fixture(scope="module")
 def served(cloud, clone, outputs):
-    """The vectors as the server answers them, put into the order of the contract."""
+    """The vectors as the server answers them: in the order of the contract."""
     address = cloud.output("kubectl", "-n", outputs["namespace"], "get", "service", "feature-server", "-o", "jsonpath={.spec.clusterIP}")
     body = json.dumps({"feature_service": SERVICE, "entities": {"employee_id": EMPLOYEES}})
     said = cloud.output(
         "curl", "-sS", "--fail-with-body", f"http://{address}:6566/get-online-features", "-H", "Content-Type: application/json", "-d", body
     )
     answer = json.loads(said)
-    values = dict(zip(answer["metadata"]["feature_names"], (result["values"] for result in answer["results"]), strict=True))
     names = [name for name, _ in outputs["feature_services"][SERVICE]["features"]]
-    return address, [[values[name][row] for name in names] for row in range(len(EMPLOYEES))]
+    assert answer["metadata"]["feature_names"] == ["employee_id", *names]
+    return address, [[column["values"][row] for column in answer["results"][1:]] for row in range(len(EMPLOYEES))]
 
 
 def test_plain_feast_reads_vectors_with_two_outputs_and_no_password(cloud, clone, outputs, served, tmp_path):

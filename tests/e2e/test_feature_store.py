@@ -78,8 +78,8 @@ def test_it_ends_with_one_employee_as_served_and_as_stored(first_up):
 def test_the_vectors_of_known_employees_come_back_complete(ask):
     for employee in (101, 202, 303):
         vector = ask(feature_service="attrition_model_v1", entities={"employee_id": [employee]})
-        assert vector.pop("employee_id") == employee
-        assert set(vector) == set(FEATURES)
+        assert list(vector) == ["employee_id", *FEATURES], "not in contract order"
+        assert vector["employee_id"] == employee
         assert None not in vector.values()
 
 
@@ -269,7 +269,8 @@ def test_the_servers_answer_through_a_rollout(cloud, clone, ask, definitions):
     answered, failed = 0, []
     while process.poll() is None:
         try:
-            ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})
+            vector = ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})
+            assert list(vector) == ["employee_id", *FEATURES], "not in contract order"
             answered += 1
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             failed.append(str(error))

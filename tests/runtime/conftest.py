@@ -43,8 +43,10 @@ for module in (
     "feast.infra.registry.sql",
     "feast.repo_operations",
     "feature_runtime.apply",
+    "feature_runtime.check",
     "feature_runtime.lock",
     "feature_runtime.materialize",
+    "feature_runtime.online_store",
     "feature_runtime.prepare_registry",
     "feature_runtime.smoke",
     "s3fs",
@@ -410,7 +412,7 @@ class Stores:
               serve_features_while_materializing: true
               sqlalchemy_config_kwargs: {{pool_recycle: 0, pool_pre_ping: true}}
             online_store:
-              type: redis
+              type: feature_runtime.online_store.PipelinedRedisOnlineStore
               connection_string: 127.0.0.1:{self.redis_port},username=${{ONLINE_STORE_USER}},password=${{ONLINE_STORE_PASSWORD}},socket_timeout=1,socket_connect_timeout=1,retry=null
               key_ttl_seconds: 1000000
             offline_store: {{type: file}}
@@ -438,6 +440,20 @@ class Stores:
             "ONLINE_STORE_PASSWORD": SECRETS[online[1]],
             **self.offline_environment(),
         }
+
+    def check_environment(self) -> dict[str, str]:
+        """What the gate gets: a role that may only read, and no password of another store."""
+        return {
+            "FEATURE_REPO_DIR_ENV_VAR": str(self.repo),
+            "REGISTRY_USER": "feast_check",
+            "REGISTRY_PASSWORD": SECRETS["CHECK"],
+            "REGISTRY_SCHEMA_MODE": "verify",
+            "OFFLINE_STORE_BUCKET": self.bucket,
+            "OFFLINE_STORE_ENDPOINT_URL": self.endpoint,
+        }
+
+    def check(self, *arguments: str, **changes: str) -> Outcome:
+        return run_verb(["check", *arguments], self.check_environment() | changes, self.directory)
 
     def offline_environment(self) -> dict[str, str]:
         return {
@@ -518,7 +534,16 @@ class Stores:
         marker = '        Field(name="tenure"'
         self.edit("feature_views.py", marker, f'        Field(name="{name}", dtype={dtype}),\n{marker}')
         self.edit("feature_services.py", '"tenure",', f'"{name}",\n                "tenure",')
+        # In front of the others: the gate refuses that, unless somebody says why.
+        self.waive("F003", f"services.attrition_model_v1.{name}")
         self.lock()
+
+    def waive(self, rule: str, named: str) -> None:
+        """Let one finding of the gate pass until tomorrow."""
+        path = self.repo / "waivers.yaml"
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
+        with path.open("a") as file:
+            file.write(f"- {{rule: {rule}, object: {named}, reason: the test needs it, expires: {tomorrow}}}\n")
 
     def registry_rows(self, statement: str = "SELECT * FROM feature_views") -> list[Any]:
         with self.postgres.admin(self.database) as connection:
@@ -625,3 +650,14 @@ def no_password_in_any_output() -> Iterator[None]:
     printed = "\n".join(CAPTURED)
     for name, secret in SECRETS.items():
         assert secret not in printed, f"the password {name} was printed by a verb"
+
+
+@pytest.fixture(scope="session")
+def new_stores(postgres: Postgres, redis_port: int, redis_admin: redis.Redis, s3_endpoint: str) -> Callable[[Path], Stores]:
+    """Makes a feature store of one's own, for tests that share one; making another one empties Redis."""
+    return lambda directory: Stores(directory, postgres, redis_port, redis_admin, s3_endpoint)
+
+
+@pytest.fixture(name="run_verb", scope="session")
+def _run_verb() -> Callable[..., Outcome]:
+    return run_verb

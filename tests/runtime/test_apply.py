@@ -1,11 +1,16 @@
 """Apply: nothing is changed before everything is checked, and afterwards the registry equals the contract."""
 
 import json
+import os
+import signal
 import threading
 import time
 
 import pyarrow as pa
 import pytest
+
+from feature_runtime.gate.recorded import registered_snapshot
+from feature_runtime.registry import open_store
 
 ANOTHER_VIEW = """
 another = FeatureView(
@@ -92,6 +97,7 @@ def test_a_changed_order_of_features_reaches_the_registry(applied):
         '                "overall_satisfaction",\n',
         '                "overall_satisfaction",\n                "tenure",\n',
     )
+    applied.waive("F005", "services.attrition_model_v1")
     applied.lock()
     changes = applied.apply().ok()["changes"]
     assert [change for change in changes if "the order was" in change]
@@ -111,6 +117,7 @@ def test_a_changed_order_of_views_in_a_service_reaches_the_registry(applied):
     applied.edit(
         "feature_services.py", '[employee_features[["tenure"]], another[["age"]]]', '[another[["age"]], employee_features[["tenure"]]]'
     )
+    applied.waive("F005", "services.both")
     applied.lock()
     changes = applied.apply().ok()["changes"]
     assert changes == [
@@ -202,7 +209,7 @@ def test_an_unset_variable_of_feature_store_yaml_is_named(applied):
     [
         ("schema_mode: ${REGISTRY_SCHEMA_MODE}", "schema_mode: nonsense"),
         ("registry_type: sql", "registry_type: nonsense"),
-        ("  type: redis", "  type: redis\n  redis_type: nonsense"),
+        ("  key_ttl_seconds: 1000000", "  redis_type: nonsense"),
         ("project: employee_attrition", "project: [1"),
     ],
 )
@@ -211,3 +218,154 @@ def test_a_broken_feature_store_yaml_is_an_error_without_a_traceback(applied, li
     outcome = applied.apply()
     assert "feature_store.yaml" in outcome.error
     assert "Traceback" not in outcome.stderr
+
+
+def test_a_change_that_breaks_a_model_is_refused_and_the_registry_stays(applied):
+    before = registered(applied)
+    applied.edit("feature_services.py", '                "overtime",\n', "")
+    applied.lock()
+    outcome = applied.apply()
+    assert outcome.code == 2
+    assert "F002 services.attrition_model_v1.overtime" in outcome.error
+    assert outcome.result["findings"][0]["remedy"]
+    assert registered(applied) == before
+
+
+def test_a_waived_change_is_applied_and_the_waiver_is_remembered(applied):
+    applied.edit("feature_services.py", '                "overtime",\n', "")
+    applied.lock()
+    applied.waive("F002", "services.attrition_model_v1.overtime")
+    assert applied.apply().ok()["gate"]["waived"] == 1
+    (project,) = applied.registry_rows("SELECT project_proto FROM projects")
+    assert b"the test needs it" in project[0]
+    assert applied.apply().ok()["gate"]["warnings"] == 1, "it matches nothing any more"
+
+
+def test_applying_twice_changes_nothing_that_anybody_could_notice(applied):
+    applied.apply().ok()
+    before = registered(applied), applied.registry_rows("SELECT feature_view_name, version_number FROM feature_view_version_history")
+    applied.apply().ok()
+    after = registered(applied), applied.registry_rows("SELECT feature_view_name, version_number FROM feature_view_version_history")
+    assert after == before
+
+
+COMPUTED = """
+from feast import RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float64
+
+# Feast compares the function with its decorator; what the decorator refers to, it does not.
+OWNER = "people"
+FIELDS = [Field(name="sum", dtype=Float64), Field(name="difference", dtype=Float64)]
+
+
+@on_demand_feature_view(
+    name="computed",
+    sources=[employee_features[["tenure"]], RequestSource(name="asked", schema=[Field(name="years", dtype=Float64)])],
+    schema=FIELDS,
+    mode="pandas",
+    owner=OWNER,
+)
+def computed(inputs):
+    return inputs[["years"]].assign(sum=inputs["years"] + inputs["tenure"], difference=inputs["years"] - inputs["tenure"])[["sum", "difference"]]
+"""
+
+
+def test_what_feast_takes_for_unchanged_in_an_on_demand_view_reaches_the_registry(applied):
+    append(applied, "feature_views.py", COMPUTED)
+    applied.lock()
+    applied.apply().ok()
+    assert applied.apply().ok()["changes"] == [], "the source of its requests stays registered"
+    applied.edit("feature_views.py", 'OWNER = "people"', 'OWNER = "payroll"')
+    applied.edit(
+        "feature_views.py",
+        'Field(name="sum", dtype=Float64), Field(name="difference", dtype=Float64)',
+        'Field(name="difference", dtype=Float64), Field(name="sum", dtype=Float64)',
+    )
+    applied.lock()
+    changes = applied.apply().ok()["changes"]
+    assert 'on_demand_views.computed.owner: "people" is now "payroll"' in changes
+    assert "on_demand_views.computed.features: the order was sum, difference, is now difference, sum" in changes
+
+
+def large_change(stores):
+    """Views and services that are new, changed, reordered and removed, at once."""
+    append(stores, "feature_views.py", ANOTHER_VIEW)
+    append(stores, "feature_views.py", ANOTHER_VIEW.replace("another", "passing"))
+    append(
+        stores,
+        "feature_services.py",
+        "\nfrom feature_views import another\n\nboth_v1 = FeatureService("
+        'name="both_v1", features=[employee_features[["tenure"]], another[["age"]]])\n',
+    )
+    stores.lock()
+    stores.apply().ok()
+    stores.edit("feature_views.py", ANOTHER_VIEW.replace("another", "passing"), ANOTHER_VIEW.replace("another", "coming"))
+    stores.edit(
+        "feature_services.py", '[employee_features[["tenure"]], another[["age"]]]', '[another[["age"]], employee_features[["tenure"]]]'
+    )
+    append(stores, "feature_services.py", '\nthird_v1 = FeatureService(name="third_v1", features=[another[["age"]]])\n')
+    append(stores, "feature_views.py", COMPUTED)
+    stores.waive("F005", "services.both_v1")
+    stores.lock()
+
+
+def described(stores):
+    """The registry in the words of the contract, with what is remembered beside it; read as the gate reads it."""
+    before = dict(os.environ)
+    os.environ.update(stores.check_environment())
+    try:
+        store = open_store(stores.repo, only="registry")
+        snapshot = registered_snapshot(store)
+        tags = store.registry.get_project(store.project).tags
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return snapshot.contract, snapshot.stores, {key: json.loads(value)["beyond"] for key, value in tags.items()}
+
+
+def test_an_apply_that_was_killed_anywhere_is_completed_by_the_next_one(applied):
+    large_change(applied)
+    database = applied.database
+
+    def copy_of_the_registry():
+        name = f"{database}_{os.urandom(3).hex()}"
+        with applied.postgres.admin() as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {database} OWNER feast")
+        path = applied.repo / "feature_store.yaml"
+        path.write_text(path.read_text().replace(applied.database, name))
+        applied.database = name
+
+    copy_of_the_registry()
+    undisturbed = applied.apply().ok()
+    expected = described(applied)
+    assert undisturbed["changes"]
+    for point in (0.5, 0.7, 0.9):
+        copy_of_the_registry()
+        running = applied.start(["apply"], applied.environment("apply"))
+        time.sleep(undisturbed["seconds"] * point)
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait(30)
+        applied.apply().ok()
+        assert described(applied) == expected, f"killed at {point} of its time"
+
+
+def test_two_applies_at_once_both_succeed_one_after_the_other(applied):
+    applied.add_field()
+    both = [applied.start(["apply"], applied.environment("apply")) for _ in range(2)]
+    outcomes = [running.wait(120).ok() for running in both]
+    assert sorted(bool(outcome["changes"]) for outcome in outcomes) == [False, True], "the second finds it done"
+
+
+def test_an_apply_that_ends_half_way_does_not_forget_what_the_gate_needs(applied):
+    """Feast writes the project first: without its tags the next gate would not know under which settings values are stored."""
+    append(applied, "feature_views.py", ANOTHER_VIEW)
+    applied.lock()
+    # Feast fails at the first view, after it has written the project.
+    with applied.postgres.admin(applied.database) as connection:
+        connection.execute("REVOKE ALL ON feature_views FROM feast")
+        connection.execute("GRANT SELECT ON feature_views TO feast")
+        assert applied.apply("--wait-seconds", "1").code != 0
+        connection.execute("GRANT ALL ON feature_views TO feast")
+    applied.edit("feature_store.yaml", "entity_key_serialization_version: 3", "entity_key_serialization_version: 2")
+    assert {finding["rule"] for finding in applied.check("--against", "registry").result["findings"]} >= {"F030"}

@@ -1,14 +1,18 @@
 """The contract file: the rule of its digest, its text, and how differences read."""
 
 import shutil
+from datetime import timedelta
 
 import pytest
-from feast import FileSource
+from feast import FeatureService, FeatureView, Field, FileSource
+from feast.types import Int64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feast_eks import contract as program
+from feast_eks.refusal import Refusal as ProgramRefusal
 from feature_runtime import contract
+from feature_runtime.describing import describe, describe_source
 from feature_runtime.refusal import Refusal
 
 NAMES = st.sampled_from(["a.py", "b.py", "sub/a.py", "sub/c.txt", ".hidden/x.py", "__pycache__/y.py", "sub/.x/z.py", ".f.py"])
@@ -50,7 +54,7 @@ def test_a_changed_definition_makes_the_contract_stale(repo):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [(None, "missing"), ("{", "no JSON"), ('{"format_version": 2}', "not of format 1"), ("[]", "not of format 1")],
+    [(None, "missing"), ("{", "no JSON"), ('{"format_version": 1}', "not of format 2"), ("[]", "not of format 2")],
 )
 def test_a_contract_that_cannot_be_read_says_why(repo, text, says):
     path = repo / contract.LOCK_FILE
@@ -111,5 +115,51 @@ def test_a_source_is_named_by_its_place_in_the_offline_store_whatever_the_bucket
     """The program lets roles read these keys and nothing else, so a folder that got lost would be a right that is missing."""
     monkeypatch.setenv("OFFLINE_STORE_BUCKET", "features")
     source = FileSource(name="source", path=path, timestamp_field="event_timestamp")
-    described = contract.describe(project="p", definitions="0", entities=[], sources=[source], views=[], services=[])
+    described = describe(project="p", definitions="0", entities=[], sources=[source], views=[], services=[])
     assert described["sources"]["source"]["file"] == key
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [("s3://features/pay.parquet", None), ("data/pay.parquet", None), ("s3://theirs/pay.parquet", "s3://theirs/pay.parquet")],
+)
+def test_a_source_outside_the_offline_store_is_named_in_full(monkeypatch, path, location):
+    monkeypatch.setenv("OFFLINE_STORE_BUCKET", "features")
+    described = describe_source(FileSource(name="source", path=path, timestamp_field="event_timestamp"))
+    assert described.get("location") == location
+
+
+@pytest.mark.parametrize(("ttl", "seconds", "registered"), [(timedelta(0), 0, 0), (None, None, 0), (timedelta(days=1), 86400, 86400)])
+def test_a_view_without_a_ttl_is_not_one_that_lives_for_ever_but_the_registry_cannot_tell(ttl, seconds, registered):
+    view = FeatureView(name="v", schema=[Field(name="a", dtype=Int64)], ttl=ttl)
+    described = describe(project="p", definitions="0", entities=[], sources=[], views=[view], services=[])
+    assert described["views"]["v"]["ttl_seconds"] == seconds
+    held = describe(project="p", definitions="0", entities=[], sources=[], views=[FeatureView.from_proto(view.to_proto())], services=[])
+    assert held["views"]["v"]["ttl_seconds"] == registered
+    assert contract.differences(contract.as_registered(described), held) == []
+
+
+def test_a_service_that_takes_a_view_whole_is_known_by_it_and_one_that_lists_all_of_it_is_not():
+    view = FeatureView(name="v", schema=[Field(name="a", dtype=Int64), Field(name="b", dtype=Int64)])
+    chosen = {"whole": view, "listed": view[["a", "b"]], "renamed": view.with_name("w")}
+    services = [FeatureService(name=name, features=[features]) for name, features in chosen.items()]
+    described = describe(project="p", definitions="0", entities=[], sources=[], views=[view], services=services)["services"]
+    assert {name: service.get("whole_views") for name, service in described.items()} == {"whole": ["v"], "listed": None, "renamed": ["w"]}
+    assert described["renamed"]["aliases"] == {"w": "v"}
+
+
+def test_the_bound_on_the_age_of_rows_is_the_tag_or_the_ttl(repo, tmp_path):
+    lock = contract.read_unchecked(repo)
+    view = lock["views"]["employee_features"]
+
+    def bound(**changes):
+        lock["views"]["employee_features"] = view | changes
+        (repo / contract.LOCK_FILE).write_text(contract.render(lock))
+        return program.read_contract(repo).freshness_seconds
+
+    assert bound() == {"employee_features": 7 * 86400}
+    assert bound(tags={"freshness_hours": "36"}) == {"employee_features": 36 * 3600}
+    assert bound(ttl_seconds=None) == {}
+    for wrong in ("-1", "soon", "inf", "nan"):
+        with pytest.raises(ProgramRefusal, match="a number of hours above 0"):
+            bound(tags={"freshness_hours": wrong})

@@ -140,6 +140,60 @@ def test_a_file_that_hides_behind_an_installed_module_is_refused(repo):
     assert "yaml.py: its name is taken" in refusal(repo)
 
 
+COMPUTED = """
+from feast import RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
+
+asked = RequestSource(name="asked", schema=[Field(name="years", dtype=Int64)])
+FACTOR = 2
+
+
+@on_demand_feature_view(
+    name="computed", sources=[employee_features[["tenure"]], asked], schema=[Field(name="sum", dtype=Int64)], mode="pandas"
+)
+def computed(inputs):
+    return inputs[["years"]].rename(columns={"years": "sum"})
+"""
+
+
+def test_a_computed_view_and_what_its_requests_carry_are_collected(repo):
+    # Without a variable of its own Feast would register the source, and remove it at the next apply.
+    inline = COMPUTED.replace("\nasked = RequestSource", "\n_ = RequestSource").replace(
+        ", asked]", ', RequestSource(name="asked", schema=[Field(name="years", dtype=Int64)])]'
+    )
+    append(repo, "feature_views.py", inline.replace('_ = RequestSource(name="asked", schema=[Field(name="years", dtype=Int64)])\n', ""))
+    definitions = load_definitions(repo)
+    assert [view.name for view in definitions.on_demand_views] == ["computed"]
+    assert [view.name for view in definitions.views] == ["employee_features"]
+    assert sorted(source.name for source in definitions.sources) == ["asked", "employee_attrition"]
+    line = line_of(repo, "feature_views.py", "def computed(")
+    assert definitions.places["views.computed"] == f"feature_views.py:{line}"
+
+
+def test_a_function_that_the_registry_cannot_give_back_is_refused(repo):
+    append(repo, "feature_views.py", COMPUTED.replace('inputs[["years"]]', '(inputs[["years"]] * FACTOR)'))
+    text = refusal(repo)
+    assert text.startswith("feature_views.py:")
+    assert "FACTOR" in text
+
+
+def test_a_service_that_names_its_features_as_text_is_refused(repo):
+    append(repo, "feature_services.py", '\ntext = FeatureService(name="text_v1", features=["employee_features:tenure"])\n')
+    text = refusal(repo)
+    assert text.startswith("feature_services.py:")
+    assert "names employee_features:tenure as text" in text
+
+
+def test_a_view_that_a_service_uses_plain_and_under_another_name_is_refused(repo):
+    append(
+        repo,
+        "feature_services.py",
+        '\nmixed = FeatureService(name="mixed_v1", features=[employee_features[["tenure"]], '
+        'employee_features[["overtime"]].with_name("other")])\n',
+    )
+    assert "uses employee_features both as it is and under another name" in refusal(repo)
+
+
 def test_a_repo_without_views_is_refused(tmp_path):
     (tmp_path / "feature_store.yaml").write_text("project: p\n")
     assert "defines no feature view" in refusal(tmp_path)

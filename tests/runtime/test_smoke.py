@@ -23,16 +23,25 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Replica:
-    """A feature server with Feast's API that answers what it is told, in an order of its own."""
+    """A feature server's API that answers what it is told, and says that it serves what it is told."""
 
-    def __init__(self, address, port, answer):
+    def __init__(self, address, port, answer, contract):
         replica = self
         self.answer = answer
+        # A list is said one after the other, the last for ever.
+        self.contracts = contract if isinstance(contract, list) else [contract]
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                assert self.path == "/contract"
+                self.say(200, replica.contracts.pop(0) if len(replica.contracts) > 1 else replica.contracts[0])
+
             def do_POST(self):
+                assert self.headers["feast-contract"] == replica.contracts[0]["services"][SERVICE]["sha256"]
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, body = replica.respond(asked)
+                self.say(*replica.respond(asked))
+
+            def say(self, status, body):
                 self.send_response(status)
                 self.end_headers()
                 self.wfile.write(json.dumps(body).encode())
@@ -50,16 +59,16 @@ class Replica:
 
 
 def feast_answer(records):
-    """The answer of a right server to the employees asked for, features in an order that is not the contract's."""
+    """The answer of a right server to the employees asked for."""
 
     def answer(asked):
         employees = asked["entities"]["employee_id"]
         by_employee = {row["employee_id"]: row for row in records}
-        names = ["employee_id", *reversed(FEATURES)]
+        names = ["employee_id", *FEATURES]
         results = [
             {
                 "values": [by_employee[e][name] for e in employees],
-                "statuses": ["PRESENT"] * len(employees),
+                "statuses": ["NULL_VALUE" if by_employee[e][name] is None else "PRESENT" for e in employees],
                 "event_timestamps": [
                     by_employee[e]["event_timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ") if name != "employee_id" else "1970-01-01T00:00:00Z"
                     for e in employees
@@ -91,14 +100,29 @@ def records(stores, rows, midnight):
 
 
 @pytest.fixture
+def other_contract(stores):
+    """The lock, or the lock with another digest of the service."""
+
+    def make(sha256=None):
+        contract = json.loads((stores.repo / "contract.lock.json").read_text())
+        if sha256:
+            contract["services"][SERVICE]["sha256"] = sha256
+        return contract
+
+    return make
+
+
+@pytest.fixture
 def smoke(stores):
     """Run the smoke test against replicas on addresses of their own and one port."""
     with contextlib.ExitStack() as stack:
 
-        def run(*answers, expected=None, entities=NAMED, wait="0.5", names=None):
+        def run(*answers, expected=None, entities=NAMED, wait="0.5", names=None, contracts=()):
             replicas = []
+            locked = json.loads((stores.repo / "contract.lock.json").read_text())
             for number, answer in enumerate(answers, 2):
-                replica = Replica(f"127.0.0.{number}", replicas[0].port if replicas else 0, answer)
+                contract = dict(enumerate(contracts, 2)).get(number, locked)
+                replica = Replica(f"127.0.0.{number}", replicas[0].port if replicas else 0, answer, contract)
                 stack.callback(replica.server.shutdown)
                 replicas.append(replica)
             environment = stores.offline_environment() | {
@@ -162,6 +186,54 @@ def test_a_wrong_type_is_named(smoke, records, feature, value, says):
     assert says in smoke(changed(feast_answer(records), change)).error
 
 
+def test_right_values_in_another_order_are_refused(smoke, records):
+    def change(body, _columns):
+        for columns in (body["metadata"]["feature_names"], body["results"]):
+            columns[1], columns[2] = columns[2], columns[1]
+
+    error = smoke(feast_answer(records), changed(feast_answer(records), change)).error
+    assert "127.0.0.3: attrition_model_v1: the order is employee_id, salary_band, tenure, overtime" in error
+    assert "the contract says employee_id, tenure, salary_band, overtime" in error
+    assert "127.0.0.2:" not in error
+
+
+def test_a_replica_of_another_contract_is_named_and_not_asked(smoke, records, other_contract):
+    error = smoke(
+        feast_answer(records), lambda _: pytest.fail("it was asked"), contracts=[other_contract(), other_contract("0" * 64)]
+    ).error
+    assert "127.0.0.3: attrition_model_v1: it serves the contract 000000000000…, the lock says" in error
+    assert "127.0.0.2:" not in error
+
+
+def test_a_replica_without_the_service_is_named(smoke, records, other_contract):
+    error = smoke(feast_answer(records), contracts=[{"services": {}}]).error
+    assert "127.0.0.2: attrition_model_v1: it does not serve this feature service" in error
+
+
+def test_a_replica_that_says_another_order_than_its_sha_is_named(smoke, records, other_contract):
+    contract = other_contract()
+    contract["services"][SERVICE]["features"].reverse()
+    assert (
+        "it says that the features are [['employee_features', 'overall_satisfaction'"
+        in smoke(feast_answer(records), contracts=[contract]).error
+    )
+
+
+def test_a_replica_of_the_old_version_is_waited_for(smoke, records, other_contract):
+    roll_out = [other_contract("0" * 64), other_contract()]
+    outcome = smoke(feast_answer(records), wait="30", contracts=[roll_out])
+    outcome.ok()
+    assert "it serves the contract 000000000000…" in outcome.stderr
+
+
+@pytest.mark.parametrize("status", ["NOT_FOUND", "OUTSIDE_MAX_AGE", "NULL_VALUE", "INVALID"])
+def test_a_status_that_does_not_fit_the_value_is_named(smoke, records, status):
+    def change(_body, columns):
+        columns["overtime"]["statuses"][1] = status
+
+    assert f"employee_id=303: overtime is 1 with the status {status}" in smoke(changed(feast_answer(records), change)).error
+
+
 def test_a_missing_feature_is_named(smoke, records):
     def change(body, _columns):
         position = body["metadata"]["feature_names"].index("overtime")
@@ -208,7 +280,7 @@ def test_too_few_replicas_are_named(smoke, records):
 
 def test_a_replica_that_does_not_answer_is_named(smoke, records):
     outcome = smoke(feast_answer(records), names="127.0.0.2,127.0.0.9", expected=2)
-    assert "127.0.0.9: attrition_model_v1: no answer" in outcome.error
+    assert "127.0.0.9: GET /contract: no answer" in outcome.error
 
 
 def test_a_name_that_does_not_resolve_is_named(smoke, records):

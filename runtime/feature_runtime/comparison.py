@@ -1,0 +1,187 @@
+"""One service's answers held against the history, value by value.
+
+The history is joined as of the end of each view's last load. What the load could not have seen does not count: rows of
+a later time, and rows that were written later. Nor does what became older than its ttl in between.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_runtime.answer import cell, columns_of, equal, served_time
+from feature_runtime.history import TIME, arrow_type
+from feature_runtime.http_client import Replica, addresses, reason
+from feature_runtime.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.progress import say
+from feature_runtime.question import request_values
+from feature_runtime.refusal import Refusal
+from feature_runtime.sampling import epoch_microseconds
+from feature_runtime.settings import SmokeSettings
+from feature_runtime.vector import Vector
+from feature_runtime.vector_values import values
+
+BATCH = 500
+PAUSE_SECONDS = 2
+CLOCKS = timedelta(minutes=1)
+"""How far the clocks of two pods may be apart."""
+WORST = 5
+MICROSECONDS = pa.timestamp("us", tz="UTC")
+
+Entity = dict[str, Any]
+Columns = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Tally:
+    """What was compared of one service; `examples` are entities (their keys) and which of their features differ."""
+
+    entities: int = 0
+    compared: int = 0
+    differing: Counter[str] = field(default_factory=Counter)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        """The share of values that differ."""
+        return self.differing.total() / self.compared if self.compared else 0.0
+
+    @property
+    def worst(self) -> dict[str, int]:
+        """The features that differ most often, and how often."""
+        return dict(self.differing.most_common(WORST))
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """As the verb's result says it."""
+        return {
+            "ratio": self.ratio,
+            "compared": self.compared,
+            "differing": self.differing.total(),
+            "entities": self.entities,
+            "worst_features": self.worst,
+            "examples": self.examples,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Compares a service's vectors; `ends` is up to when each view (by its name in the service) was loaded."""
+
+    vector: Vector
+    views: list[JoinedView]
+    ends: dict[str, datetime]
+    memory_mib: int
+
+    def of(self, entities: list[Entity], settings: SmokeSettings, *, wait_seconds: float) -> Tally:
+        """What differs for some entities.
+
+        Raises:
+            Refusal: no feature server answers in time, or a source cannot be read.
+        """
+        tally = Tally(entities=len(entities))
+        given = self._given(entities)
+        histories = [self._joined(given, written_later=True)]
+        if any(view.history.has_created for view in self.views):
+            histories.append(self._joined(given, written_later=False))
+        for start in range(0, len(entities), BATCH):
+            batch = entities[start : start + BATCH]
+            before = datetime.now(UTC)
+            answer = self._ask(batch, settings, wait_seconds)
+            moments = (before - CLOCKS, datetime.now(UTC) + CLOCKS)
+            # Vectors that would be right: one for each way to see rows that nobody can be sure of.
+            truths = [
+                [column.to_pylist() for column in values(self.vector, given.slice(start, BATCH), seen)]
+                for history in histories
+                for seen in self._young(history.slice(start, BATCH), moments)
+            ]
+            self._count(batch, answer, truths, tally)
+        return tally
+
+    def _ask(self, entities: list[Entity], settings: SmokeSettings, wait_seconds: float) -> Columns:
+        """The columns of the answer, from whichever server answers."""
+        asked = {name: [entity[name] for entity in entities] for name in self.vector.keys}
+        asked |= {name: [value] * len(entities) for name, value in request_values(self.vector).items()}
+        body = json.dumps({"feature_service": self.vector.service, "entities": asked}).encode()
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            found, problems = addresses(settings.replicas, settings.port)
+            said = "; ".join(why for reasons in problems.values() for why in reasons)
+            for address in found:
+                try:
+                    columns = columns_of(Replica(address=address, port=settings.port).vectors(body, self.vector.sha256))
+                except (OSError, ValueError) as error:
+                    said = f"{address}: {reason(error)}"
+                    continue
+                if columns is not None and all(name in columns for _, name in self.vector.features):
+                    return columns
+                said = f"{address}: the answer has not the form of Feast's API, or lacks features"
+            if time.monotonic() > deadline:
+                raise Refusal(f"feature service {self.vector.service!r}: no feature server gives an answer to compare: {said}.")
+            say(f"skew: {self.vector.service}: {said}; trying again")
+            time.sleep(PAUSE_SECONDS)
+
+    def _given(self, entities: list[Entity]) -> pa.RecordBatch:
+        """The entities as the join takes them, with the values of the request."""
+        requests = request_values(self.vector)
+        columns = {name: pa.array([entity[name] for entity in entities], arrow_type(dtype)) for name, dtype in self.vector.keys.items()}
+        columns |= {name: pa.array([requests[name]] * len(entities), arrow_type(dtype)) for name, dtype in self.vector.requests.items()}
+        return pa.RecordBatch.from_pydict(columns or {"one": [1]})
+
+    def _joined(self, given: pa.RecordBatch, *, written_later: bool) -> pa.RecordBatch:
+        """What the history says of each view at its end; event times in microseconds. Rows written after it count or do not."""
+        columns: dict[str, pa.Array] = {}
+        for view in self.views:
+            unit = time_unit(MICROSECONDS, [view])
+            per_microsecond = 1_000 if unit == "ns" else 1
+            end = epoch_microseconds(self.ends[view.name]) * per_microsecond
+            keys = {asked: given[asked] for asked in view.keys.values()}
+            labels = pa.RecordBatch.from_pydict({**keys, TIME: pa.array([end] * given.num_rows, pa.int64())})
+            settings = JoinSettings(memory_mib=self.memory_mib, unit=unit, with_ttl=False, created_until=None if written_later else end)
+            found = pa.Table.from_batches(list(join([labels], [view], settings)))
+            columns |= {name: found[name].combine_chunks() for name in found.column_names}
+            columns[view.time_column] = pc.divide(columns[view.time_column], per_microsecond)
+        return pa.RecordBatch.from_pydict(columns)
+
+    def _young(self, joined: pa.RecordBatch, moments: tuple[datetime, ...]) -> Iterator[pa.RecordBatch]:
+        """What was joined, without what is older than its view's ttl at each of some moments."""
+        for now in moments:
+            columns = dict(zip(joined.schema.names, joined.columns, strict=True))
+            for view in self.views:
+                if not view.view.ttl:
+                    continue
+                young = pc.greater_equal(columns[view.time_column], epoch_microseconds(now - view.view.ttl))
+                for name in (view.column(feature) for feature in view.features):
+                    columns[name] = pc.if_else(young, columns[name], pa.scalar(None, columns[name].type))
+            yield pa.RecordBatch.from_pydict(columns)
+
+    def _count(self, entities: list[Entity], answer: Columns, truths: list[list[list[Any]]], tally: Tally) -> None:
+        for position, entity in enumerate(entities):
+            wrong = []
+            for number, (view, name) in enumerate(self.vector.features):
+                served = served_time(answer[name], position)
+                # Loaded since the record was read, or pushed.
+                if served is not None and view in self.ends and served > self.ends[view]:
+                    continue
+                tally.compared += 1
+                value, dtype = cell(answer[name], position), str(self.vector.dtypes[view, name])
+                if not any(_same(value, truth[number][position], dtype) for truth in truths):
+                    wrong.append(name)
+            tally.differing.update(wrong)
+            if wrong and len(tally.examples) < WORST:
+                shown = {key: known if isinstance(known, int | str) else str(known) for key, known in entity.items()}
+                tally.examples.append({"entity": shown, "features": wrong})
+
+
+def _same(value: Any, offline: Any, dtype: str) -> bool:
+    try:
+        return equal(value, offline, dtype)
+    except (TypeError, ValueError, OverflowError):
+        # A value of another type altogether.
+        return False

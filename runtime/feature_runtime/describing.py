@@ -1,0 +1,266 @@
+"""Feast objects in the words of the contract, wherever they come from: the feature repo, or a registry.
+
+What is described is what models, training and stored values depend on. What has its default is left out, so that the
+file stays one that people read.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feast import Entity, FeatureService, FeatureView, Field, OnDemandFeatureView, StreamFeatureView
+from feast.data_source import DataSource
+from feast.feature_view import DUMMY_ENTITY_NAME
+from feast.permissions.permission import Permission
+
+from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256
+from feature_runtime.refusal import Refusal
+from feature_runtime.settings import offline_store_bucket
+from feature_runtime.transformations import sha256_of_source
+
+if TYPE_CHECKING:
+    from feature_runtime.definitions import Definitions
+
+Description = dict[str, Any]
+
+OWN_PREFIX = "__"
+"""Of the objects that Feast makes by itself: the entity of views that have none, the request source of an input schema."""
+
+
+def contract_of_definitions(repo: Path, definitions: "Definitions") -> Contract:
+    """The contract that the feature repo's definitions make, as `lock` writes it and `apply` compares it."""
+    described = describe(
+        project=definitions.project,
+        definitions=definitions_sha256(repo),
+        entities=definitions.entities,
+        sources=definitions.sources,
+        views=definitions.views,
+        on_demand_views=definitions.on_demand_views,
+        services=definitions.services,
+        permissions=definitions.permissions,
+    )
+    described["feast_version"] = feast_version()
+    return described
+
+
+def feast_version() -> str:
+    """Major and minor version of Feast: between these, what it writes may change."""
+    return ".".join(version("feast").split(".")[:2])
+
+
+def describe(
+    *,
+    project: str,
+    definitions: str,
+    entities: Iterable[Entity],
+    sources: Iterable[DataSource],
+    views: Sequence[FeatureView],
+    services: Iterable[FeatureService],
+    on_demand_views: Sequence[OnDemandFeatureView] = (),
+    permissions: Iterable[Permission] = (),
+) -> Contract:
+    """The contract of Feast objects. `definitions` is their `definitions_sha256`."""
+    every_view = [*views, *on_demand_views]
+    contract = {
+        "format_version": FORMAT_VERSION,
+        "project": project,
+        "definitions_sha256": definitions,
+        "entities": {entity.name: describe_entity(entity) for entity in entities if not entity.name.startswith(OWN_PREFIX)},
+        "sources": {source.name: describe_source(source) for source in sources if not source.name.startswith(OWN_PREFIX)},
+        "views": {view.name: describe_view(view) for view in views},
+        "services": {service.name: describe_service(service, whole_views(service, every_view)) for service in services},
+    }
+    optional = {
+        "on_demand_views": {view.name: describe_on_demand_view(view) for view in on_demand_views},
+        "permissions": {permission.name: describe_permission(permission) for permission in permissions},
+    }
+    return contract | {name: section for name, section in optional.items() if section}
+
+
+def describe_entity(entity: Entity) -> Description:
+    """Its join key and type."""
+    return {"join_key": entity.join_key, "value_type": entity.value_type.name, **_documentation(entity)}
+
+
+def describe_source(source: DataSource) -> Description:
+    """Where its rows are, without the environment's bucket, and which columns say when they were true."""
+    path = str(getattr(source, "path", None) or "")
+    table = getattr(source, "table", None) or getattr(source, "query", None)
+    schema = getattr(source, "schema", None)
+    batch_source = getattr(source, "batch_source", None)
+    return {
+        "type": type(source).__name__,
+        "timestamp_field": source.timestamp_field,
+        "created_timestamp_column": source.created_timestamp_column,
+        **_set(
+            # The bucket is the environment's; which file of it, is the contract's.
+            file=_key(path) if path else "",
+            location=path if "://" in path and not path.startswith(_places()) else "",
+            table=str(table) if table else "",
+            batch_source=batch_source.name if batch_source else "",
+            schema=_fields(schema) if isinstance(schema, list) else [],
+            date_partition_column=source.date_partition_column,
+            field_mapping=dict(source.field_mapping or {}),
+        ),
+        **_documentation(source),
+    }
+
+
+def describe_view(view: FeatureView) -> Description:
+    """A view that is loaded from a source. `ttl_seconds` is 0 for ever, and null when Feast was given None."""
+    stream = isinstance(view, StreamFeatureView)
+    return {
+        "kind": "stream" if stream else "batch",
+        "entities": [name for name in view.entities if name != DUMMY_ENTITY_NAME],
+        "entity_columns": _columns(view),
+        "features": _fields(view.features),
+        "ttl_seconds": int(view.ttl.total_seconds()) if view.ttl is not None else None,
+        "online": view.online,
+        "source": view.batch_source.name if view.batch_source else None,
+        **_set(
+            stream_source=view.stream_source.name if view.stream_source else "",
+            settings=_settings(view.features),
+            disabled=not view.enabled,
+            version="" if view.version == "latest" else view.version,
+            transformation_sha256=_transformation(view),
+        ),
+        **_documentation(view),
+    }
+
+
+def describe_on_demand_view(view: OnDemandFeatureView) -> Description:
+    """A view that is computed when it is asked for: from which columns, and the digest of the code that does it."""
+    inputs: dict[str, Any] = {
+        projection.name_to_use(): {"view": projection.name, "features": _fields(projection.features)}
+        for projection in view.source_feature_view_projections.values()
+    }
+    inputs |= {name: {"request": _fields(source.schema)} for name, source in view.source_request_sources.items()}
+    return {
+        "features": _fields(view.features),
+        "sources": inputs,
+        "mode": str(view.mode),
+        **_set(
+            transformation_sha256=_transformation(view),
+            entities=[name for name in view.entities or [] if name != DUMMY_ENTITY_NAME],
+            entity_columns=_columns(view),
+            singleton=view.singleton,
+            write_to_online_store=view.write_to_online_store,
+            aggregations=[str(aggregation) for aggregation in view.aggregations],
+            settings=_settings(view.features),
+            disabled=not view.enabled,
+        ),
+        **_documentation(view),
+    }
+
+
+def describe_service(service: FeatureService, whole: Iterable[str]) -> Description:
+    """The vector: `[view, feature, type]` in the order in which a model receives them, and the digest of that.
+
+    `whole` are views that it takes without saying which of their features.
+
+    Raises:
+        Refusal: two features have one name.
+    """
+    projections = service.feature_view_projections
+    features = [
+        [projection.name_to_use(), feature.name, str(feature.dtype)] for projection in projections for feature in projection.features
+    ]
+    names = [name for _, name, _ in features]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Refusal(
+            f"the feature service {service.name!r} has two features of one name ({', '.join(twice)}): "
+            "a model could not tell them apart. Rename one in its view."
+        )
+    digest = hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
+    return {
+        "features": features,
+        "sha256": digest,
+        **_set(
+            aliases={
+                projection.name_to_use(): projection.name for projection in projections if projection.name_to_use() != projection.name
+            },
+            join_key_maps={p.name_to_use(): dict(p.join_key_map) for p in projections if p.join_key_map},
+            whole_views=sorted(whole),
+            precompute_online=service.precompute_online,
+        ),
+        **_documentation(service),
+    }
+
+
+def whole_views(service: FeatureService, views: Sequence[FeatureView | OnDemandFeatureView]) -> list[str]:
+    """The views that a service takes as they are; Feast shares the view's own list of features with it then."""
+    lists = {id(kept) for view in views for kept in (view.features, view.projection.features)}
+    return [projection.name_to_use() for projection in service.feature_view_projections if id(projection.features) in lists]
+
+
+def describe_permission(permission: Permission) -> Description:
+    """Who may do what to which objects; sorted, since their order means nothing."""
+    policy = permission.policy
+    return {
+        "types": sorted(kind.__name__ for kind in permission.types),
+        "name_patterns": sorted(permission.name_patterns),
+        "actions": sorted(action.name for action in permission.actions),
+        "policy": {
+            "type": type(policy).__name__ if policy is not None and not isinstance(policy, type) else "AllowAll",
+            **{key: sorted(value) for key, value in sorted(vars(policy).items()) if isinstance(value, list)},
+        },
+        **_set(required_tags=dict(permission.required_tags or {})),
+    }
+
+
+def _fields(fields: Iterable[Field]) -> list[list[str]]:
+    return [[field.name, str(field.dtype)] for field in fields]
+
+
+def _columns(view: FeatureView | OnDemandFeatureView) -> list[list[str]]:
+    return _fields(column for column in view.entity_columns if not column.name.startswith(OWN_PREFIX))
+
+
+def _settings(fields: Iterable[Field]) -> dict[str, Any]:
+    """What features say beyond name and type."""
+    said = {
+        field.name: _set(
+            vector_index=field.vector_index,
+            vector_length=field.vector_length,
+            vector_search_metric=field.vector_search_metric or "",
+            tags=dict(sorted(field.tags.items())),
+        )
+        for field in fields
+    }
+    return {name: settings for name, settings in said.items() if settings}
+
+
+def _transformation(view: Any) -> str:
+    transformation = getattr(view, "feature_transformation", None)
+    if transformation is None:
+        return ""
+    return sha256_of_source(getattr(transformation, "udf_string", "") or "", getattr(transformation, "udf", None))
+
+
+def _documentation(described: Any) -> dict[str, Any]:
+    return _set(
+        description=getattr(described, "description", "") or "",
+        owner=getattr(described, "owner", "") or "",
+        tags=dict(sorted((getattr(described, "tags", None) or {}).items())),
+    )
+
+
+def _set(**values: Any) -> dict[str, Any]:
+    """Those that are not empty, 0 or false."""
+    return {name: value for name, value in values.items() if value}
+
+
+def _places() -> tuple[str, ...]:
+    bucket = offline_store_bucket()
+    return (f"s3://{bucket}/", "data/") if bucket else ("data/",)
+
+
+def _key(path: str) -> str:
+    """Where a source lies in the offline store, a file or a folder: what follows the bucket, or a laptop's `data/`."""
+    for place in _places():
+        if path.startswith(place):
+            return path.removeprefix(place).strip("/")
+    return path.rstrip("/").rsplit("/", 1)[-1]

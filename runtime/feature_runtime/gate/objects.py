@@ -1,0 +1,143 @@
+"""Rules about any object: its name, its description, who may use it, and which Feast wrote it."""
+
+import re
+from collections.abc import Iterator
+
+from feature_runtime.gate.comparison import Comparison, Description
+from feature_runtime.gate.features import MEANING
+from feature_runtime.gate.rule import BREAKING, INFO, WARNING, Hit, rule
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+SECTIONS = ("entities", "sources", "views", "services")
+DOCUMENTED = ("entities", "views", "services")
+
+
+@rule("F060", "descriptions, owners or tags change", INFO, why="nothing that is stored or served changes", remedy="Nothing to do.")
+def documentation_changed(c: Comparison) -> Iterator[Hit]:
+    """What people read about an object; and objects that nothing depends on."""
+    for section in SECTIONS:
+        for name, before, after in c.kept(section):
+            changed = [key for key in ("description", "owner", "tags") if before.get(key) != after.get(key)]
+            changed += [f"tags of {feature}" for feature in _retagged(before, after)]
+            if changed:
+                yield Hit(f"{section}.{name}", f"the {' and '.join(changed)} of {name} changed")
+    for name, _ in c.removed("sources"):
+        yield Hit(f"sources.{name}", f"the source {name} is removed")
+
+
+@rule(
+    "F061",
+    "a new object has no description or no owner",
+    WARNING,
+    why="nobody can tell what it means, or whom to ask",
+    remedy="Set `description` and `owner`.",
+)
+def undocumented(c: Comparison) -> Iterator[Hit]:
+    """What a new entity, view or service does not say about itself."""
+    for section in DOCUMENTED:
+        for name, after in c.added(section):
+            if missing := [key for key in ("description", "owner") if not after.get(key)]:
+                yield Hit(f"{section}.{name}", f"{name} has no {' and no '.join(missing)}")
+
+
+@rule(
+    "F062",
+    "a new name is not lower case with underscores, or differs from another one by case only",
+    BREAKING,
+    why="references (`view:feature`, `view@v2`), metrics and look-ups take it for another",
+    remedy="Rename it: ^[a-z][a-z0-9_]*$.",
+)
+def badly_named(c: Comparison) -> Iterator[Hit]:
+    """Names of new objects and features. What is in use keeps its name: renaming it would break more."""
+    for section in SECTIONS:
+        taken = {name.lower(): name for name in sorted(c.new.section(section), reverse=True)}
+        for name, _ in c.added(section):
+            yield from _badly(f"{section}.{name}", name, taken)
+    for view, after in sorted(c.new.section("views").items()):
+        before = {feature for feature, _ in c.old.section("views").get(view, {}).get("features", [])}
+        features = [feature for feature, _ in after["features"]]
+        taken = {feature.lower(): feature for feature in sorted(features, key=lambda feature: feature not in before, reverse=True)}
+        for feature in features:
+            if feature not in before:
+                yield from _badly(f"views.{view}.{feature}", feature, taken)
+
+
+@rule(
+    "F063",
+    "permissions are removed or widened",
+    BREAKING,
+    but="warning for a further permission; info for the first one",
+    why="without any permission every authenticated user may do everything",
+    remedy="Narrow permissions freely; to widen one, let the owner of the data agree and waive this.",
+)
+def permissions_widened(c: Comparison) -> Iterator[Hit]:
+    """A permission that is gone, or lets more people do more to more objects."""
+    for name, _ in c.removed("permissions"):
+        yield Hit(f"permissions.{name}", f"the permission {name} is removed")
+    for name, before, after in c.kept("permissions"):
+        if before != after and not _narrower(before, after):
+            yield Hit(f"permissions.{name}", f"the permission {name} was {_who(before)}, is now {_who(after)}")
+    for name, after in c.added("permissions"):
+        first = not c.old.section("permissions")
+        yield Hit(f"permissions.{name}", f"a new permission: {_who(after)}", INFO if first else WARNING)
+
+
+@rule(
+    "F064",
+    "another minor version of Feast",
+    WARNING,
+    why="what it writes into the registry may differ",
+    remedy="Read its release notes, and roll dev out first.",
+)
+def feast_changed(c: Comparison) -> Iterator[Hit]:
+    """The version that the contract was written by."""
+    before, after = (side.contract.get("feast_version") for side in (c.old, c.new))
+    if before and after and before != after:
+        yield Hit("feast_version", f"Feast was {before}, is now {after}")
+
+
+def _badly(place: str, name: str, taken: dict[str, str]) -> Iterator[Hit]:
+    if not NAME.fullmatch(name):
+        yield Hit(place, f"the name {name!r} is not {NAME.pattern}")
+    elif (other := taken.get(name.lower(), name)) != name:
+        yield Hit(place, f"the names {name} and {other} differ by case only")
+
+
+def _retagged(before: Description, after: Description) -> list[str]:
+    """Features whose tags changed, but for those that say what a missing value is."""
+
+    def said(view: Description, feature: str) -> dict[str, str]:
+        tags = view.get("settings", {}).get(feature, {}).get("tags", {})
+        return {key: value for key, value in tags.items() if key not in MEANING}
+
+    kept = {item[-2] for item in before.get("features", [])} & {item[-2] for item in after.get("features", [])}
+    return sorted(feature for feature in kept if said(before, feature) != said(after, feature))
+
+
+def _narrower(before: Description, after: Description) -> bool:
+    """Whether everybody who may do something now could do it before."""
+    tags = before.get("required_tags", {}).items() <= after.get("required_tags", {}).items()
+    patterns = not before["name_patterns"] or (after["name_patterns"] and set(after["name_patterns"]) <= set(before["name_patterns"]))
+    return bool(
+        set(after["actions"]) <= set(before["actions"])
+        and set(after["types"]) <= set(before["types"])
+        and patterns
+        and tags
+        and _narrower_policy(before["policy"], after["policy"])
+    )
+
+
+def _narrower_policy(before: Description, after: Description) -> bool:
+    if before["type"] == "AllowAll":
+        return True
+    if before["type"] != after["type"]:
+        return False
+    keys = (before.keys() | after.keys()) - {"type"}
+    # An empty list names nobody.
+    return all(set(after.get(key, [])) <= set(before.get(key, [])) for key in keys)
+
+
+def _who(permission: Description) -> str:
+    policy = permission["policy"]
+    people = ", ".join(f"{key} {'|'.join(value)}" for key, value in policy.items() if key != "type") or "everybody"
+    return f"{'|'.join(permission['actions'])} on {'|'.join(permission['name_patterns']) or 'everything'} by {people}"

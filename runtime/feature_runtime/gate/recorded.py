@@ -1,0 +1,91 @@
+"""What the registry cannot hold, remembered beside it: tags of Feast's own Project object.
+
+Without them (a registry that stock `feast apply` wrote, which drops them) the comparison goes on with what there is.
+"""
+
+import copy
+import json
+from typing import Any
+
+from feast import FeatureStore
+from feast.errors import FeastObjectNotFoundException
+from feast.project import Project
+
+from feature_runtime import contract
+from feature_runtime.gate.comparison import Contract, Snapshot
+from feature_runtime.gate.judgement import Verdict
+from feature_runtime.refusal import Refusal
+from feature_runtime.registry import registered_contract
+
+TAG = "feast-eks/gate"
+BEYOND = {"views": ("ttl_seconds",), "services": ("whole_views",)}
+
+
+def registered_snapshot(store: FeatureStore, definitions_sha256: str = "") -> Snapshot:
+    """What the registry says now, with what `apply` remembered there."""
+    registered = registered_contract(store, definitions_sha256)
+    record = _record(store)
+    if record is None:
+        return Snapshot(contract=registered, complete=False)
+    return Snapshot(contract=_with(registered, record.get("beyond", {})), stores=record.get("stores", {}))
+
+
+def record(store: FeatureStore, project: Project, lock: Contract, stores: dict[str, Any], verdict: Verdict) -> None:
+    """Remember the contract's part that the registry cannot hold, the stores, and which waivers were used."""
+    waived = [{"rule": finding.rule, "object": finding.object, "reason": finding.waived} for finding in verdict.findings if finding.waived]
+    text = json.dumps({"beyond": beyond(lock), "stores": stores, "waived": waived}, sort_keys=True, separators=(",", ":"))
+    if _text(store, project.name) != text:
+        project.tags = {**project.tags, TAG: text}
+        store.registry.apply_project(project, commit=True)
+
+
+def keep_record(store: FeatureStore, project: Project) -> None:
+    """Let the project carry what is remembered now: Feast writes it first, and an apply that ends half-way must not forget."""
+    if (text := _text(store, project.name)) is not None:
+        project.tags = {**project.tags, TAG: text}
+
+
+def beyond(lock: Contract) -> dict[str, Any]:
+    """The part of a contract that `contract.as_registered` leaves out or changes."""
+    registered = contract.as_registered(lock)
+    found: dict[str, Any] = {"feast_version": lock.get("feast_version")}
+    for section, keys in BEYOND.items():
+        for name, described in lock.get(section, {}).items():
+            held = registered[section][name]
+            if more := {key: described[key] for key in keys if key in described and (key not in held or held[key] != described[key])}:
+                found.setdefault(section, {})[name] = more
+    return found
+
+
+def _with(registered: Contract, more: dict[str, Any]) -> Contract:
+    whole = copy.deepcopy(registered)
+    if more.get("feast_version"):
+        whole["feast_version"] = more["feast_version"]
+    for section in BEYOND:
+        for name, said in more.get(section, {}).items():
+            if name in whole.get(section, {}):
+                whole[section][name].update(said)
+    return whole
+
+
+def _record(store: FeatureStore) -> dict[str, Any] | None:
+    text = _text(store, store.project)
+    if text is None:
+        return None
+    try:
+        read = json.loads(text)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise Refusal(
+            f"the tag {TAG!r} of the project {store.project} is not what `apply` writes. Remove it (`feast apply` does), then compare."
+        )
+    return read
+
+
+def _text(store: FeatureStore, project: str) -> str | None:
+    try:
+        tags: dict[str, str] = store.registry.get_project(project, allow_cache=False).tags
+    except FeastObjectNotFoundException:
+        return None
+    return tags.get(TAG)

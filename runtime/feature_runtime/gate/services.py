@@ -1,0 +1,156 @@
+"""Rules about feature services: the vector that a model receives."""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from feature_runtime.gate.comparison import YES, Comparison, Description, tags, view_of
+from feature_runtime.gate.rule import BREAKING, NEW_SERVICE, WARNING, Hit, rule
+
+DEPRECATION_DAYS = 30
+VERSIONED = re.compile(r".*_v[0-9]+")
+
+
+def names(service: Description) -> list[str]:
+    """The features of a service in their order; a name stands for one feature (the contract refuses two)."""
+    return [name for _, name, _ in service["features"]]
+
+
+def features(service: Description) -> dict[str, tuple[str, str]]:
+    """(the service's name for the view, type) by feature."""
+    return {name: (label, dtype) for label, name, dtype in service["features"]}
+
+
+def _common(service: Description, other: Description) -> list[str]:
+    kept = set(names(other))
+    return [name for name in names(service) if name in kept]
+
+
+@rule(
+    "F001",
+    "a feature service is removed",
+    BREAKING,
+    but=f"warning when its tag `deprecated_at` is at least {DEPRECATION_DAYS} days old",
+    why="whoever asks for it gets 404",
+    remedy=f"Tag it `deprecated_at: YYYY-MM-DD`, deploy that, and remove it {DEPRECATION_DAYS} days later.",
+)
+def service_removed(c: Comparison) -> Iterator[Hit]:
+    """A service of the old side that the new side has not."""
+    for name, before in c.removed("services"):
+        since = tags(before).get("deprecated_at", "")
+        try:
+            deprecated = (c.today - date.fromisoformat(since)).days >= DEPRECATION_DAYS
+        except ValueError:
+            deprecated = False
+        reason = f"the feature service {name} is removed" + (f"; it was deprecated on {since}" if since else "")
+        yield Hit(f"services.{name}", reason, WARNING if deprecated else BREAKING)
+
+
+@rule("F002", "a feature is removed from a service", BREAKING, why="the vector shrinks", remedy=NEW_SERVICE)
+def feature_left_out(c: Comparison) -> Iterator[Hit]:
+    """A feature that a service had and has no longer."""
+    for name, before, after in c.kept("services"):
+        gone = [feature for feature in names(before) if feature not in set(names(after))]
+        for feature in gone:
+            yield Hit(f"services.{name}.{feature}", f"{name} no longer has {feature}: its vector has {len(names(after))} features")
+
+
+@rule("F003", "a feature is inserted, not at the end of a service", BREAKING, why="the positions behind it move", remedy=NEW_SERVICE)
+def feature_inserted(c: Comparison) -> Iterator[Hit]:
+    """A new feature in front of one that was there."""
+    for name, before, after in c.kept("services"):
+        kept = set(_common(after, before))
+        listed = names(after)
+        last = max((position for position, feature in enumerate(listed) if feature in kept), default=-1)
+        for position, feature in enumerate(listed[: last + 1], 1):
+            if feature not in kept:
+                yield Hit(f"services.{name}.{feature}", f"{name} gets {feature} at position {position}: what follows moves")
+
+
+@rule(
+    "F004",
+    "a feature is appended to a service",
+    BREAKING,
+    but="warning with the service's tag `append_ok: true`",
+    why="a model of fixed shape gets one number too many",
+    remedy=f"{NEW_SERVICE} If every reader selects by name, tag the service `append_ok: true`.",
+)
+def feature_appended(c: Comparison) -> Iterator[Hit]:
+    """A new feature behind all that were there."""
+    for name, before, after in c.kept("services"):
+        kept = set(_common(after, before))
+        listed = names(after)
+        last = max((position for position, feature in enumerate(listed) if feature in kept), default=-1)
+        for feature in listed[last + 1 :]:
+            tolerated = tags(after).get("append_ok") == YES
+            yield Hit(f"services.{name}.{feature}", f"{name} gets {feature} at its end", WARNING if tolerated else BREAKING)
+
+
+@rule(
+    "F005",
+    "the order of a service's features changes, directly or through a view that it uses whole",
+    BREAKING,
+    why="a model that reads positions gets other features than it was trained on",
+    remedy="List the service's features in their old order; a view may order its fields as it likes then.",
+)
+def order_changed(c: Comparison) -> Iterator[Hit]:
+    """Features that stay, in another order."""
+    for name, before, after in c.kept("services"):
+        old, new = _common(before, after), _common(after, before)
+        if old != new:
+            yield Hit(f"services.{name}", f"the order of {name} was {', '.join(old)}, is now {', '.join(new)}")
+
+
+@rule(
+    "F006",
+    "a service uses a whole view",
+    WARNING,
+    why="any change of the view changes the vector",
+    remedy='List the features: `view[["a", "b"]]`. In production run the check with --strict.',
+)
+def whole_view(c: Comparison) -> Iterator[Hit]:
+    """A service that newly takes a view as it is."""
+    services = c.old.section("services")
+    for name, after in sorted(c.new.section("services").items()):
+        before = services.get(name)
+        for view in after.get("whole_views", []):
+            if before is not None and (view in before.get("whole_views", []) or not c.old.complete):
+                continue
+            yield Hit(f"services.{name}", f"{name} takes {view} whole: a field added there would change its vector")
+
+
+@rule(
+    "F007",
+    "a feature comes under another name or from another view: alias, join key map, precomputed vector",
+    BREAKING,
+    why="full feature names and the keys that a request must carry change",
+    remedy=NEW_SERVICE,
+)
+def renamed_in_the_answer(c: Comparison) -> Iterator[Hit]:
+    """The same feature under another view's name, from another view, by another key."""
+    for name, before, after in c.kept("services"):
+        old, new = features(before), features(after)
+        for feature in _common(before, after):
+            labels = old[feature][0], new[feature][0]
+            views = view_of(before, labels[0]), view_of(after, labels[1])
+            if labels[0] != labels[1]:
+                yield Hit(f"services.{name}.{feature}", f"{feature} of {name} was {labels[0]}'s, is now {labels[1]}'s")
+            elif views[0] != views[1]:
+                yield Hit(f"services.{name}.{feature}", f"{labels[0]} of {name} was the view {views[0]}, is now {views[1]}")
+        for key, what in (("join_key_maps", "the join keys that are mapped"), ("precompute_online", "the precomputed vector")):
+            if before.get(key) != after.get(key):
+                yield Hit(f"services.{name}", f"{what} of {name}: {before.get(key)} is now {after.get(key)}")
+
+
+@rule(
+    "F065",
+    "a new service's name has no version (`_v1`), or a breaking change of a service is waived and its name stays",
+    WARNING,
+    why="the next change has no name to go to, and two models call different vectors by one name",
+    remedy="Name it …_v1, and its successor …_v2.",
+)
+def unversioned(c: Comparison) -> Iterator[Hit]:
+    """A new service without a version in its name. What is waived is known to `judgement` only."""
+    for name, _ in c.added("services"):
+        if not VERSIONED.fullmatch(name):
+            yield Hit(f"services.{name}", f"the name {name} does not end in a version")

@@ -1,0 +1,150 @@
+"""A labels file: what a model shall learn, of whom and as of when; parquet (a file or a folder) or CSV, local or on S3.
+
+It is read once: checked, and copied to a local directory, from which everything else is done. So what was checked is
+what is joined, though somebody writes the file again meanwhile.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pc_csv
+import pyarrow.dataset as ds
+from feast.types import FeastType
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from feature_runtime.history import TIME, arrow_type, as_integers, parquet_batches
+from feature_runtime.refusal import Refusal
+from feature_runtime.retrying import first_line
+from feature_runtime.settings import offline_store_endpoint
+from feature_runtime.source import S3_CLIENT, UNREADABLE, fits
+
+IPC = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the columns of a labels file must be: join keys and request values with their types, and the time column.
+
+    `taken` are names that no column may have.
+    """
+
+    keys: Mapping[str, FeastType]
+    requests: Mapping[str, FeastType]
+    time: str
+    taken: frozenset[str] = frozenset()
+
+    @property
+    def typed(self) -> dict[str, FeastType]:
+        """Columns of a given type."""
+        return {**self.requests, **self.keys}
+
+
+def open_location(location: str) -> tuple[Any, str]:
+    """The file system (fsspec) of a path or an `s3://` URI, and the path in it."""
+    options: dict[str, Any] = {}
+    if location.startswith("s3://"):
+        options = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
+        if endpoint := offline_store_endpoint():
+            options["client_kwargs"] = {"endpoint_url": endpoint}
+    filesystem, path = fsspec.url_to_fs(location, **options)
+    return filesystem, str(path)
+
+
+@dataclass
+class Labels:
+    """Labels that were checked: their columns as they were (`schema`), how many, and copies to read them from."""
+
+    schema: pa.Schema
+    time: pa.DataType
+    expected: Expected
+    spooled: Path
+    rows: int = field(default=0)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The labels in their order, all columns."""
+        with pa.OSFile(str(self.spooled)) as file, pa.ipc.open_stream(file) as stream:
+            yield from stream
+
+    def keys(self, unit: str) -> Iterator[pa.RecordBatch]:
+        """What is joined on: the join keys in their types, and TIME as whole numbers of `unit`."""
+        for batch in self.batches():
+            columns = {name: pc.cast(batch[name], arrow_type(dtype)) for name, dtype in self.expected.keys.items()}
+            yield pa.RecordBatch.from_pydict({**columns, TIME: as_integers(batch[self.expected.time], unit)})
+
+
+def read_labels(location: str, expected: Expected, directory: Path) -> Labels:
+    """Check a labels file and copy it into a directory.
+
+    Raises:
+        Refusal: it cannot be read, or is not what is expected; with every problem of it at once.
+    """
+    try:
+        schema, batches = _open(location, expected)
+    except UNREADABLE as error:
+        raise Refusal(f"the labels at {location} cannot be read: {first_line(error)}. Name a parquet or CSV file that is there.") from None
+    problems = _schema_problems(schema, expected)
+    if problems:
+        raise _refusal(location, problems)
+    labels = Labels(schema=schema, time=schema.field(expected.time).type, expected=expected, spooled=directory / "labels.arrow")
+    nulls = dict.fromkeys([*expected.keys, expected.time], 0)
+    try:
+        with pa.OSFile(str(labels.spooled), "wb") as file, pa.ipc.new_stream(file, schema, options=IPC) as stream:
+            for batch in batches:
+                stream.write_batch(batch)
+                labels.rows += batch.num_rows
+                for name in nulls:
+                    nulls[name] += batch[name].null_count
+    except UNREADABLE as error:
+        raise Refusal(f"the labels at {location} cannot be read to their end: {first_line(error)}.") from None
+    problems = [f"its column {name!r} is empty in {count} of {labels.rows} rows" for name, count in nulls.items() if count]
+    if not labels.rows:
+        problems = ["it has no row"]
+    if problems:
+        raise _refusal(location, problems)
+    return labels
+
+
+def _open(location: str, expected: Expected) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    filesystem, path = open_location(location)
+    if not filesystem.exists(path):
+        raise FileNotFoundError("there is no such file")
+    arrow = PyFileSystem(FSSpecHandler(filesystem)) if location.startswith("s3://") else None
+    if path.endswith((".csv", ".csv.gz")):
+        # Without being told, "0042" would be read as a number.
+        types = {name: kind for name, dtype in expected.typed.items() if (kind := arrow_type(dtype)) is not None}
+        source = arrow.open_input_stream(path) if arrow else path
+        reader = pc_csv.open_csv(source, convert_options=pc_csv.ConvertOptions(column_types=types))
+        return reader.schema, iter(reader)
+    dataset = ds.dataset(path, filesystem=arrow, format="parquet")
+    return dataset.schema, parquet_batches(dataset, dataset.schema.names)
+
+
+def _schema_problems(schema: pa.Schema, expected: Expected) -> list[str]:
+    problems = []
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        return [f"it has two columns named {', '.join(twice)}"]
+    for name, dtype in expected.typed.items():
+        what = "a join key" if name in expected.keys else "a value of the request"
+        if name not in schema.names:
+            problems.append(f"it has no column {name!r} ({what}, {dtype})")
+        elif not fits(schema.field(name).type, str(dtype)):
+            problems.append(f"its column {name!r} ({what}) is {schema.field(name).type}, which does not fit {dtype}")
+    if expected.time not in schema.names:
+        problems.append(f"it has no column {expected.time!r} (the time of each label; --timestamp names another)")
+    else:
+        kind = schema.field(expected.time).type
+        if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+            problems.append(f"its column {expected.time!r} (the time of each label) is {kind}, not a timestamp")
+    taken = sorted(expected.taken & set(schema.names) - {expected.time} - expected.typed.keys())
+    if clash := taken + sorted(expected.taken & {expected.time, *expected.typed}):
+        problems.append(f"its columns {', '.join(clash)} have the names of features: rename them")
+    return problems
+
+
+def _refusal(location: str, problems: list[str]) -> Refusal:
+    return Refusal(f"the labels at {location} are not what the feature service needs: {'; '.join(problems)}.", problems=problems)

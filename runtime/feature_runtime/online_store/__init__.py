@@ -1,0 +1,5 @@
+"""The online store of the pods: Feast's Redis store with writes in bulk."""
+
+from feature_runtime.online_store.store import Keep, PipelinedRedisOnlineStore, PipelinedRedisOnlineStoreConfig
+
+__all__ = ["Keep", "PipelinedRedisOnlineStore", "PipelinedRedisOnlineStoreConfig"]

@@ -1,0 +1,230 @@
+"""The point-in-time join: for every label what was known of its entities at its time, and nothing later.
+
+Of a view's rows for the label's entity the newest counts whose event timestamp is at most the label's time and, when
+the view has a ttl, at least the label's time less the ttl: both bounds included, as in Feast's own offline stores. Of
+rows of one event timestamp the one created last counts, of those the last in the source. Every label comes back
+exactly once, in its place, whatever else is equal to it; where no row counts its features are null.
+
+Two passes over the history, both in pieces of bounded size. The first reads only keys and times and finds the time of
+each label's row; the second takes the features of these rows. So nothing that grows with the history is ever held or
+sorted, and what grows with the labels is the engine's, which spills.
+"""
+# ruff: noqa: S608 - names in a query are our own, or quoted; a value from outside never becomes part of one
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast import FeatureView
+
+from feature_runtime.history import CREATED, TIME, History, Span, history_column, rows_of, sql_name, unit_of
+from feature_runtime.refusal import Refusal
+from feature_runtime.table_engine import connect
+
+PIECE_ROWS = 500_000
+PIECE_SHARE = 8
+"""A piece of history takes at most this fraction of the engine's memory."""
+OUT_ROWS = 65_536
+ROW = "n"
+MIB = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedView:
+    """A view as it is joined: under which name, on which columns of the labels (join key to column), and what of it."""
+
+    name: str
+    view: FeatureView
+    history: History
+    keys: Mapping[str, str]
+    features: Sequence[str]
+
+    def column(self, feature: str) -> str:
+        """The name of a feature's column in the result."""
+        return f"{self.name}__{feature}"
+
+    @property
+    def time_column(self) -> str:
+        """The name of the column with the event time of the row, a whole number; null where no row counts."""
+        return f"{self.name}@event_timestamp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinSettings:
+    """How to join: memory of the engine in MiB, the unit of all times, and whether views' ttl count.
+
+    With `created_until` only rows written by then count, of views that say when a row was written.
+    """
+
+    memory_mib: int
+    unit: str
+    with_ttl: bool = True
+    created_until: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    number: int
+    joined: JoinedView
+    keys: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def found(self) -> str:
+        return f"found_{self.number}"
+
+    @property
+    def rows(self) -> str:
+        return f"rows_{self.number}"
+
+
+def time_unit(labels: pa.DataType, views: Iterable[JoinedView]) -> str:
+    """The unit in which the labels' and all views' times can be compared exactly."""
+    return unit_of(labels, *(kind for view in views for kind in view.history.times))
+
+
+def join(labels: Iterable[pa.RecordBatch], views: Sequence[JoinedView], settings: JoinSettings) -> Iterator[pa.RecordBatch]:
+    """What each view knew at each label, in the labels' order.
+
+    `labels` have the key columns in their join keys' types, and TIME as whole numbers of the settings' unit; neither
+    may be null. The result has for each view its `time_column` and the `column` of each of its features.
+
+    Raises:
+        Refusal: a source cannot be read, or was changed in between.
+    """
+    engine = connect(memory_mib=settings.memory_mib)
+    count = _take_labels(engine, labels)
+    if not count:
+        return
+    places = [_Place(number=number, joined=view, keys=_keys(view)) for number, view in enumerate(views)]
+    for place in places:
+        _find_times(engine, place, settings)
+        _take_rows(engine, place, settings)
+    yield from _result(engine, places)
+
+
+def _keys(view: JoinedView) -> list[tuple[str, str]]:
+    """Column of the labels and column of the history, both as SQL names."""
+    return [(sql_name(column), history_column(key)) for key, column in view.keys.items()]
+
+
+def _take_labels(engine: duckdb.DuckDBPyConnection, labels: Iterable[pa.RecordBatch]) -> int:
+    count = 0
+    for batch in labels:
+        numbered = batch.append_column("id", _numbers(count, batch.num_rows))
+        _put(engine, "labels", pa.Table.from_batches([numbered]), "SELECT * FROM piece")
+        count += batch.num_rows
+    return count
+
+
+def _put(engine: duckdb.DuckDBPyConnection, table: str, piece: pa.Table, query: str) -> None:
+    """Append what a query over `piece` gives to a table; the first time the table is made."""
+    engine.register("piece", piece)
+    engine.execute(f"CREATE TABLE IF NOT EXISTS {table} AS {query} LIMIT 0")
+    engine.execute(f"INSERT INTO {table} {query}")
+    engine.unregister("piece")
+
+
+def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
+    """Make the table of labels with the event time of the row that counts (`best`), null where none does."""
+    keys = "".join(f", {label} AS k{number}" for number, (label, _) in enumerate(place.keys))
+    engine.execute(f"CREATE TABLE {place.found} AS SELECT id, {TIME}{keys}, NULL::BIGINT AS best FROM labels")
+    named = "".join(f"found.k{number}, " for number in range(len(place.keys)))
+    same = "".join(f"found.k{number} = piece.{column} AND " for number, (_, column) in enumerate(place.keys))
+    count = _one(engine, f"SELECT count(*) FROM {place.found}")
+    for piece in _pieces(place, settings, _span(engine, place, settings), rows=max(PIECE_ROWS, count), whole=False):
+        engine.register("piece", piece)
+        engine.execute(
+            f"CREATE OR REPLACE TABLE {place.found} AS SELECT found.id, found.{TIME}, {named}greatest(best, piece.{TIME}) AS best "
+            f"FROM {place.found} AS found ASOF LEFT JOIN piece ON {same}found.{TIME} >= piece.{TIME}"
+        )
+        engine.unregister("piece")
+    if settings.with_ttl and (ttl := _ttl(place.joined.view, settings.unit)):
+        engine.execute(f"UPDATE {place.found} SET best = NULL WHERE {TIME}::HUGEINT - best > {ttl}")
+
+
+def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
+    """Make the table of the rows that count: label, event time, features; one row for each label that has one."""
+    same = "".join(f" AND found.k{number} = piece.{column}" for number, (_, column) in enumerate(place.keys))
+    wanted, first, last = engine.sql(f"SELECT count(best), min(best), max(best) FROM {place.found}").fetchall()[0]
+    if not wanted:
+        return
+    span = Span(unit=settings.unit, earliest=first, latest=last)
+    columns = "".join(f", piece.{history_column(name)}" for name in place.joined.features)
+    created = f"piece.{CREATED}" if place.joined.history.has_created else f"NULL::BIGINT AS {CREATED}"
+    query = (
+        f"SELECT found.id, piece.{ROW}, {created}, piece.{TIME} AS at{columns} FROM piece "
+        f"JOIN {place.found} AS found ON piece.{TIME} = found.best{same}"
+    )
+    rows = distinct = 0
+    for piece in _pieces(place, settings, span, rows=PIECE_ROWS, whole=True):
+        _put(engine, place.rows, piece, query)
+    if _there(engine, place.rows):
+        rows, distinct = engine.sql(f"SELECT count(*), count(DISTINCT id) FROM {place.rows}").fetchall()[0]
+    if distinct != wanted:
+        raise Refusal(f"the source of the feature view {place.joined.view.name!r} changed while it was read. Run it again.")
+    if rows != wanted:
+        engine.execute(
+            f"DELETE FROM {place.rows} WHERE (id, {ROW}) NOT IN (SELECT (id, {ROW}) FROM (SELECT id, {ROW}, row_number() OVER "
+            f"(PARTITION BY id ORDER BY {CREATED} DESC NULLS LAST, {ROW} DESC) AS place FROM {place.rows}) WHERE place = 1)"
+        )
+
+
+def _result(engine: duckdb.DuckDBPyConnection, places: Sequence[_Place]) -> Iterator[pa.RecordBatch]:
+    columns, joins = [], []
+    for place in places:
+        view, table = place.joined, place.rows
+        there = _there(engine, table)
+        if there:
+            joins.append(f" LEFT JOIN {table} ON labels.id = {table}.id")
+        columns.append(f"{f'{table}.at' if there else 'NULL::BIGINT'} AS {sql_name(view.time_column)}")
+        for name in view.features:
+            value = f"{table}.{history_column(name)}" if there else "NULL"
+            columns.append(f"{value} AS {sql_name(view.column(name))}")
+    query = f"SELECT {', '.join(columns) or 'labels.id'} FROM labels{''.join(joins)} ORDER BY labels.id"
+    yield from engine.sql(query).to_arrow_reader(OUT_ROWS)
+
+
+def _pieces(place: _Place, settings: JoinSettings, span: Span, *, rows: int, whole: bool) -> Iterator[pa.Table]:
+    """The history of the span in tables: keys and times, and when `whole` the features and the number of each row."""
+    view, until = place.joined, settings.created_until
+    created = view.history.has_created and (whole or until is not None)
+    batches = view.history.batches(span, list(view.keys), view.features if whole else [], created=created)
+    number = 0
+    for piece in rows_of(batches, rows=rows, size=settings.memory_mib * MIB // PIECE_SHARE):
+        table = piece.append_column(ROW, _numbers(number, piece.num_rows)) if whole else piece
+        number += piece.num_rows
+        if created and until is not None:
+            # A row that does not say when it was written was there all along.
+            table = table.filter(pc.fill_null(pc.less_equal(table[CREATED], until), fill_value=True))
+        yield table
+
+
+def _span(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> Span:
+    first, last = engine.sql(f"SELECT min({TIME}), max({TIME}) FROM labels").fetchall()[0]
+    ttl = _ttl(place.joined.view, settings.unit) if settings.with_ttl else 0
+    return Span(unit=settings.unit, earliest=first - ttl if ttl else None, latest=last)
+
+
+def _ttl(view: FeatureView, unit: str) -> int:
+    """A view's ttl in whole numbers of `unit`; 0 stands for ever, as in Feast."""
+    if not view.ttl:
+        return 0
+    microseconds: int = (view.ttl.days * 86_400 + view.ttl.seconds) * 10**6 + view.ttl.microseconds
+    return microseconds * 1_000 if unit == "ns" else microseconds
+
+
+def _numbers(start: int, count: int) -> pa.Array:
+    """So many whole numbers, from `start` on."""
+    return pa.array(np.arange(start, start + count, dtype=np.int64))
+
+
+def _there(engine: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return bool(_one(engine, f"SELECT count(*) FROM duckdb_tables() WHERE table_name = '{table}'"))
+
+
+def _one(engine: duckdb.DuckDBPyConnection, query: str) -> Any:
+    return engine.sql(query).fetchall()[0][0]

@@ -1,0 +1,146 @@
+"""What can be served, in plain data: from the registry as Feast has it, in the order of the contract."""
+
+import hashlib
+import json
+from typing import Any
+
+from feast import FeatureStore
+from feast.feature_view import DUMMY_ENTITY_ID
+from feast.infra.online_stores.helpers import compute_versioned_name
+from feast.on_demand_feature_view import OnDemandFeatureView
+
+from feature_runtime.serving import on_demand
+from feature_runtime.serving.question import Description, PlanRefused
+
+
+def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description, list[OnDemandFeatureView]]:
+    """The description that a plan is made of, and the views to compute.
+
+    Every service of the contract must be in the registry with its features and their types; its order is the
+    contract's. Other services of the registry are served as the registry has them.
+
+    Raises:
+        PlanRefused: the registry does not have what the contract promises; names every difference.
+    """
+    versioning = store.config.registry.enable_online_feature_view_versioning
+    views: dict[str, Any] = {}
+    unserved: dict[str, str] = {}
+    computed = []
+    kinds = (store.list_batch_feature_views, store.list_stream_feature_views, store.list_label_views)
+    for view in [view for views_of in kinds for view in views_of(allow_cache=True)]:
+        if reason := _why_not(view):
+            unserved[view.name] = reason
+        else:
+            views[view.name] = _stored(view, compute_versioned_name(view, versioning))
+    for view in store.list_on_demand_feature_views(allow_cache=True):
+        if reason := _why_not(view) or "; ".join(on_demand.problems(view)):
+            unserved[view.name] = reason
+        else:
+            views[view.name] = _on_demand(view)
+            computed.append(view)
+    registered = {service.name: _service(service) for service in store.registry.list_feature_services(store.project, allow_cache=True)}
+    wrong = _differences(contract, registered, views, unserved)
+    if wrong:
+        raise PlanRefused("the registry cannot serve the contract: " + "; ".join(wrong))
+    services = {}
+    for name, service in registered.items():
+        if name in contract["services"]:
+            services[name] = service | contract["services"][name]
+        elif reason := _unservable(service, views, unserved):
+            unserved[name] = reason
+        else:
+            features = [
+                [asked_as, feature, _type(views[service["projections"][asked_as]["view"]], feature)]
+                for asked_as, feature in service["features"]
+            ]
+            digest = hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
+            services[name] = service | {"features": features, "sha256": digest}
+    description = {
+        "project": store.project,
+        "definitions_sha256": contract["definitions_sha256"],
+        "entity_key_version": store.config.entity_key_serialization_version,
+        "views": views,
+        "services": services,
+        "unserved": unserved,
+    }
+    return description, computed
+
+
+def _version(view: Any) -> int:
+    return getattr(view, "current_version_number", 0) or 0
+
+
+def _why_not(view: Any) -> str | None:
+    if not getattr(view, "enabled", True):
+        return "it is disabled in the registry"
+    if not getattr(view, "online", True):
+        return "it is not online: nothing loads it"
+    return None
+
+
+def _stored(view: Any, stored_as: str) -> dict[str, Any]:
+    ttl = getattr(view, "ttl", None)
+    return {
+        "kind": "stored",
+        "stored_as": stored_as,
+        "join_keys": [[column.name, str(column.dtype)] for column in view.entity_columns if column.name != DUMMY_ENTITY_ID],
+        "features": [[field.name, str(field.dtype)] for field in view.features],
+        "ttl_seconds": int(ttl.total_seconds()) if ttl else 0,
+        "version": _version(view),
+    }
+
+
+def _on_demand(view: OnDemandFeatureView) -> dict[str, Any]:
+    return on_demand.describe(view) | {
+        "sources": {
+            projection.name: {"view": projection.name, "join_key_map": dict(projection.join_key_map)}
+            for projection in view.source_feature_view_projections.values()
+        },
+        "version": _version(view),
+    }
+
+
+def _service(service: Any) -> dict[str, Any]:
+    return {
+        "features": [
+            [projection.name_to_use(), feature.name] for projection in service.feature_view_projections for feature in projection.features
+        ],
+        "projections": {
+            projection.name_to_use(): {"view": projection.name, "join_key_map": dict(projection.join_key_map)}
+            for projection in service.feature_view_projections
+        },
+    }
+
+
+def _differences(contract: dict[str, Any], registered: dict[str, Any], views: dict[str, Any], unserved: dict[str, str]) -> list[str]:
+    wrong = []
+    for name, locked in contract["services"].items():
+        service = registered.get(name)
+        if service is None:
+            wrong.append(f"the feature service {name!r} is not in the registry")
+            continue
+        for asked_as, feature, dtype in locked["features"]:
+            if [asked_as, feature] not in service["features"]:
+                wrong.append(f"{name!r} in the registry does not have {asked_as}:{feature}")
+                continue
+            view = service["projections"][asked_as]["view"]
+            if view not in views:
+                wrong.append(f"the view {view!r} of {name!r} is not served: {unserved.get(view, 'the registry does not have it')}")
+            elif (found := _type(views[view], feature)) != dtype:
+                wrong.append(f"{asked_as}:{feature} is a {found} in the registry, a {dtype} in the contract")
+    return wrong
+
+
+def _unservable(service: dict[str, Any], views: dict[str, Any], unserved: dict[str, str]) -> str | None:
+    for asked_as, feature in service["features"]:
+        view = service["projections"][asked_as]["view"]
+        if view not in views:
+            return f"its view {view!r} is not served: {unserved.get(view, 'the registry does not have it')}"
+        if _type(views[view], feature) is None:
+            return f"its view {view!r} has no feature {feature!r}"
+    return None
+
+
+def _type(view: dict[str, Any], feature: str) -> str | None:
+    found: str | None = dict(view["features"]).get(feature)
+    return found

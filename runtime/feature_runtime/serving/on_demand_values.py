@@ -1,0 +1,85 @@
+"""The values that functions of on-demand views take and give, held against their types; nothing is converted that could lose."""
+
+import numbers
+from base64 import b64decode
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.type_map import feast_value_type_to_python_type
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+CHECKS: dict[str, Callable[[Any], bool]] = {
+    "Bool": lambda value: isinstance(value, bool),
+    "Bytes": lambda value: isinstance(value, bytes),
+    "Float32": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
+    "Float64": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
+    "Int32": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "Int64": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "String": lambda value: isinstance(value, str),
+    "UnixTimestamp": lambda value: isinstance(value, datetime),
+}
+
+
+def as_python(stored: bytes | None) -> Any:
+    """A stored value as Feast's SDK gives it to a function; None for null and for what is not there."""
+    return feast_value_type_to_python_type(Value.FromString(stored)) if stored else None
+
+
+def as_in_training(value: Any, dtype: str) -> Any:
+    """A value of the request as training has it in its data frame."""
+    match dtype:
+        case "Float32" | "Float64":
+            return float(value)
+        case "UnixTimestamp":
+            return EPOCH + timedelta(seconds=value)
+        case "Bytes":
+            return b64decode(value)
+        case _:
+            return value
+
+
+def output_column(raw: Any, name: str, dtype: str, count: int) -> list[Any]:
+    """One feature of what a function gave: `count` values of its type, None for null.
+
+    Raises:
+        ValueError: it is missing, or of another length or type.
+    """
+    names = raw.column_names if isinstance(raw, pa.Table) else raw
+    if name not in names:
+        raise ValueError(f"its function gave no {name!r}")
+    column = raw[name]
+    values = column.to_pylist() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(values, list | tuple | np.ndarray) or len(values) != count:
+        shown = f"{len(values)} values" if isinstance(values, list | tuple | np.ndarray) else f"a {type(values).__name__}"
+        raise ValueError(f"its function gave {shown} of {name!r} for {count} rows")
+    return [_value(value, name, dtype) for value in values]
+
+
+def _value(value: Any, name: str, dtype: str) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    if not dtype.startswith("Array("):
+        return _checked(value, name, dtype)
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise _wrong_type(value, name, dtype)
+    inner = dtype[len("Array(") : -1]
+    return [_checked(item.item() if isinstance(item, np.generic) else item, name, inner) for item in value]
+
+
+def _checked(value: Any, name: str, dtype: str) -> Any:
+    if dtype in ("Int32", "Int64") and isinstance(value, float) and value.is_integer():
+        return int(value)  # pandas has no missing integers, and turns the whole column into floats
+    if dtype in CHECKS and not CHECKS[dtype](value):
+        raise _wrong_type(value, name, dtype)
+    return value
+
+
+def _wrong_type(value: Any, name: str, dtype: str) -> ValueError:
+    return ValueError(f"its function gave a {type(value).__name__} for {name!r}, which is {dtype}")

@@ -1,0 +1,282 @@
+"""From the bytes that Feast stores to what JSON says, per type of the contract.
+
+Promises the values of Feast's own HTTP server: Float32 as the double that equals it, NaN and infinities as the strings
+"NaN", "Infinity" and "-Infinity", Bytes in base64, moments in seconds, sets as arrays, Json as its text. Where stock
+gives up it does not: a ScalarMap is an array of [key, value]. A null is None. A stored value of another type raises
+WrongType: it is never coerced.
+
+Numbers, texts and vectors of floats are decoded here, everything else by Feast's own protobuf classes.
+"""
+
+import re
+import struct
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Any
+
+Decoder = Callable[[bytes], Any]
+
+# Not a time: what Feast stores for a null among moments.
+NULL_MOMENT = -(2**63)
+EPOCH = "1970-01-01T00:00:00Z"
+CONTINUED = 0x80
+
+# The stem of the field in Feast's Value message, per primitive type.
+STEMS = {
+    "Bytes": "bytes",
+    "PdfBytes": "bytes",
+    "ImageBytes": "bytes",
+    "String": "string",
+    "Int32": "int32",
+    "Int64": "int64",
+    "Float64": "double",
+    "Float32": "float",
+    "Bool": "bool",
+    "UnixTimestamp": "unix_timestamp",
+    "Map": "map",
+    "Json": "json",
+    "Uuid": "uuid",
+    "TimeUuid": "time_uuid",
+    "Decimal": "decimal",
+    "ScalarMap": "scalar_map",
+    "ZonedTimestamp": "zoned_timestamp",
+}
+COLLECTION = re.compile(r"(Array|Set)\((.*)\)", re.DOTALL)
+
+
+class WrongType(ValueError):
+    """The stored bytes are no value of the expected type."""
+
+
+def value_field(dtype: str) -> str:
+    """The field of Feast's Value message that holds a value of a type, such as `float_list_val`.
+
+    Raises:
+        WrongType: no such type.
+    """
+    return f"{_stem(dtype)}_val"
+
+
+def _stem(dtype: str) -> str:
+    if dtype in STEMS:
+        return STEMS[dtype]
+    if dtype.startswith("Struct("):
+        return "struct"
+    if match := COLLECTION.fullmatch(dtype):
+        kind = "list" if match[1] == "Array" else "set"
+        return kind if COLLECTION.fullmatch(match[2]) else f"{_stem(match[2])}_{kind}"
+    raise WrongType(f"{dtype!r} is no type that can be served")
+
+
+@cache
+def json_decoder(dtype: str) -> Decoder:
+    """What turns the stored bytes of a type into what JSON says; None for a stored null; raises WrongType.
+
+    Raises:
+        WrongType: no such type.
+    """
+    exact = _exact(dtype)
+    return QUICK[dtype](exact) if dtype in QUICK else exact
+
+
+@lru_cache(maxsize=65_536)
+def event_time(raw: bytes) -> tuple[int, int, str]:
+    """A stored event time: its seconds since 1970, its nanoseconds, and its text as Feast's server prints it.
+
+    Raises:
+        WrongType: the bytes are no protobuf Timestamp, or none that a calendar knows.
+    """
+    seconds = nanos = at = 0
+    try:
+        while at < len(raw):
+            tag = raw[at]
+            number, at = _varint(raw, at + 1)
+            match tag:
+                case 0x08:
+                    seconds = number - (1 << 64) if number >> 63 else number
+                case 0x10:
+                    nanos = number
+                case _:
+                    raise WrongType("no event time")
+        text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (IndexError, ValueError, OverflowError, OSError):
+        raise WrongType("no event time") from None
+    if not nanos:
+        return seconds, nanos, text + "Z"
+    # Milliseconds, microseconds or nanoseconds, whichever is enough.
+    digits = f"{nanos:09d}"
+    for length in (3, 6):
+        if not digits[length:].strip("0"):
+            return seconds, nanos, f"{text}.{digits[:length]}Z"
+    return seconds, nanos, f"{text}.{digits}Z"
+
+
+def _varint(raw: bytes, at: int) -> tuple[int, int]:
+    result = shift = 0
+    while True:
+        byte = raw[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if byte < CONTINUED:
+            return result, at
+        shift += 7
+
+
+# The decoders below know one form of bytes, the one that protobuf writes; anything else goes to the exact one.
+
+
+def _float(tag: int, form: str, exact: Decoder) -> Decoder:
+    number = struct.Struct(form)
+    size, unpack = number.size + 1, number.unpack_from
+
+    def decode(raw: bytes) -> Any:
+        if len(raw) == size and raw[0] == tag:
+            (value,) = unpack(raw, 1)
+            return value if value - value == 0 else _finite(value)
+        return exact(raw)
+
+    return decode
+
+
+def _integer(tag: int, limit: int, exact: Decoder) -> Decoder:
+    def decode(raw: bytes) -> Any:
+        length = len(raw)
+        if length > 1 and raw[0] == tag:
+            if length == 2 and raw[1] < CONTINUED:  # noqa: PLR2004  the tag and a number below 128
+                return raw[1]
+            number, end = _varint(raw, 1)
+            value = number - (1 << 64) if number >> 63 else number
+            if end == length and -limit <= value < limit:
+                return value
+        return exact(raw)
+
+    return decode
+
+
+def _seconds(exact: Decoder) -> Decoder:
+    number = _integer(0x40, 2**63, exact)
+    return lambda raw: _moment(number(raw))
+
+
+def _bool(exact: Decoder) -> Decoder:
+    known = {b"\x38\x00": False, b"\x38\x01": True}
+
+    def decode(raw: bytes) -> Any:
+        value = known.get(raw)
+        return exact(raw) if value is None else value
+
+    return decode
+
+
+def _string(exact: Decoder) -> Decoder:
+    def decode(raw: bytes) -> Any:
+        if len(raw) > 1 and raw[0] == 0x12:  # noqa: PLR2004
+            size, start = _varint(raw, 1)
+            if start + size == len(raw):
+                return raw[start:].decode()
+        return exact(raw)
+
+    return decode
+
+
+def _floats(tag: bytes, code: str, exact: Decoder) -> Decoder:
+    width = struct.calcsize(code)
+
+    def decode(raw: bytes) -> Any:
+        if raw.startswith(tag):
+            size, inner = _varint(raw, len(tag))
+            if inner + size == len(raw) and size and raw[inner] == 0x0A:  # noqa: PLR2004  its one field, packed
+                size, start = _varint(raw, inner + 1)
+                if start + size == len(raw) and size % width == 0:
+                    values = list(struct.unpack_from(f"<{size // width}{code}", raw, start))
+                    return values if sum(values) - sum(values) == 0 else [_finite(value) for value in values]
+        return exact(raw)
+
+    return decode
+
+
+def _finite(value: float) -> float | str:
+    if value - value == 0:
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124  how a NaN is known
+
+
+QUICK: dict[str, Callable[[Decoder], Decoder]] = {
+    "Float32": lambda exact: _float(0x35, "<f", exact),
+    "Float64": lambda exact: _float(0x29, "<d", exact),
+    "Int64": lambda exact: _integer(0x20, 2**63, exact),
+    "Int32": lambda exact: _integer(0x18, 2**31, exact),
+    "UnixTimestamp": _seconds,
+    "Bool": _bool,
+    "String": _string,
+    "Array(Float32)": lambda exact: _floats(b"\x82\x01", "f", exact),
+    "Array(Float64)": lambda exact: _floats(b"\x7a", "d", exact),
+}
+"""By type, with the tag that protobuf writes before the value."""
+
+
+def _exact(dtype: str) -> Decoder:
+    field = value_field(dtype)
+    # Feast once stored UUIDs as strings, and still reads them.
+    fields = {field, field.replace("time_uuid", "string").replace("uuid", "string")}
+
+    def decode(raw: bytes) -> Any:
+        if not raw:
+            return None
+        value = parse(raw)
+        held = value.WhichOneof("val")
+        if held is None or held == "null_val":
+            return None
+        if held not in fields:
+            raise WrongType(f"{held} is stored where {dtype} is expected")
+        return _native(value)
+
+    return decode
+
+
+def parse(raw: bytes) -> Any:
+    """The stored bytes as Feast's Value message; raises WrongType."""
+    from feast.protos.feast.types.Value_pb2 import Value  # noqa: PLC0415  what is common does without Feast
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    try:
+        return Value.FromString(raw)
+    except DecodeError:
+        raise WrongType("the stored bytes are no value") from None
+
+
+def _native(value: Any) -> Any:  # noqa: PLR0911  one per kind of value
+    """A Value message as Feast's server prints it, with true nulls among moments, and ScalarMaps."""
+    from feast.feature_server_utils import _value_to_native  # noqa: PLC0415
+
+    held = value.WhichOneof("val")
+    inner: Any = getattr(value, held) if held else None
+    match held:
+        case "unix_timestamp_val":
+            return _moment(inner)
+        case "unix_timestamp_list_val" | "unix_timestamp_set_val":
+            return [_moment(item) for item in inner.val]
+        case "list_val" | "set_val":
+            return [_native(item) for item in inner.val]
+        case "map_val" | "struct_val":
+            return {key: _native(item) for key, item in inner.val.items()}
+        case "map_list_val" | "struct_list_val":
+            return [{key: _native(item) for key, item in row.val.items()} for row in inner.val]
+        case "scalar_map_val":
+            return [[_map_key(entry.key), _native(entry.value)] for entry in inner.val]
+        case _:
+            return _value_to_native(value)
+
+
+def _moment(seconds: int | None) -> int | None:
+    return None if seconds == NULL_MOMENT else seconds
+
+
+def _map_key(key: Any) -> Any:
+    held = key.WhichOneof("key")
+    inner: Any = getattr(key, held) if held else None
+    if isinstance(inner, bytes):
+        return b64encode(inner).decode()
+    return _finite(inner) if isinstance(inner, float) else inner

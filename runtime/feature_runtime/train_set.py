@@ -1,0 +1,207 @@
+"""Write the vectors that a model is trained on: labels in, with every label what a server would have answered then.
+
+One row for each label, in the labels' order: the label columns as they are, then the features of the service in the
+contract's order and types. The file says which contract it was made by (`CONTRACT_KEY` in its metadata), so that the
+model can say it too, and a server with another contract is refused. A file is there whole or not at all.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_runtime import contract
+from feature_runtime.definitions import load_definitions
+from feature_runtime.history import History, arrow_type
+from feature_runtime.labels import Expected, Labels, open_location, read_labels
+from feature_runtime.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.progress import say
+from feature_runtime.refusal import Refusal
+from feature_runtime.retrying import first_line
+from feature_runtime.settings import feature_repo_directory
+from feature_runtime.source import UNREADABLE, check_sources
+from feature_runtime.vector import Vector, vector_of
+from feature_runtime.vector_values import values
+
+CONTRACT_KEY = "feature_contract"
+SECONDS_BETWEEN_LINES = 5
+LEAST_MEMORY_MIB = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which service, which labels, and where to."""
+    parser.add_argument("--service", required=True, help="the feature service that the model will be served by")
+    parser.add_argument("--labels", required=True, metavar="PATH", help="parquet (file or folder) or CSV, local or s3://")
+    parser.add_argument("--output", required=True, metavar="PATH", help="the parquet file to write, local or s3://")
+    parser.add_argument("--timestamp", default="event_timestamp", metavar="COLUMN", help="the time of a label (event_timestamp)")
+    parser.add_argument("--memory-mib", type=_memory, default=512, metavar="MIB", help="for the join; more than that spills (512)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Join and write; the result says what is in the file, and how much of it is empty."""
+    started = time.monotonic()
+    repo = feature_repo_directory()
+    locked = contract.read(repo)
+    vector = vector_of(arguments.service, locked, load_definitions(repo))
+    check_sources([part.view for part in vector.parts], repo)
+    names = [name for _, name in vector.features]
+    expected = Expected(keys=vector.keys, requests=vector.requests, time=arguments.timestamp, taken=frozenset(names))
+    filesystem, path, problem = _output(arguments.output, overwrite=arguments.overwrite)
+    with tempfile.TemporaryDirectory(prefix="train-set-") as directory:
+        labels = _labels(arguments.labels, expected, Path(directory), problem)
+        say(f"train-set: {labels.rows} labels; joining {', '.join(part.name for part in vector.parts)}")
+        schema = _schema(labels, vector, locked)
+        counted = _Counted(vector)
+        with _written(filesystem, path, directory) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for table in counted.of(_vectors(labels, vector, repo, arguments.memory_mib)):
+                writer.write_table(table.cast(schema))
+        if counted.rows != labels.rows:
+            raise AssertionError(f"{labels.rows} labels went in, {counted.rows} rows came out")
+    return {
+        "service": arguments.service,
+        "sha256": vector.sha256,
+        "output": arguments.output,
+        "rows": labels.rows,
+        "features": len(names),
+        "nulls": counted.nulls,
+        "labels_without_a_row": counted.without,
+        "labels_without_any_row": counted.without_any,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _labels(location: str, expected: Expected, directory: Path, problem: str) -> Labels:
+    """The labels; what is wrong with them is said together with what is wrong already."""
+    try:
+        labels = read_labels(location, expected, directory)
+    except Refusal as refusal:
+        if not problem:
+            raise
+        problems = [problem, *refusal.details.get("problems", [str(refusal)])]
+        raise Refusal(f"{problem} And {refusal}", problems=problems) from None
+    if problem:
+        raise Refusal(problem, problems=[problem])
+    return labels
+
+
+def _vectors(labels: Labels, vector: Vector, repo: Path, memory_mib: int) -> Iterator[tuple[pa.Table, pa.RecordBatch]]:
+    """For every stretch of labels its rows of the file, and what the join said."""
+    views = [
+        JoinedView(name=part.name, view=part.view, history=History(part.view, part.source(repo)), keys=part.keys, features=part.features)
+        for part in vector.parts
+    ]
+    unit = time_unit(labels.time, views)
+    joined = join(labels.keys(unit), views, JoinSettings(memory_mib=memory_mib, unit=unit))
+    for own, found in _side_by_side(labels.batches(), joined):
+        columns = values(vector, own, found)
+        yield pa.Table.from_arrays([*own.columns, *columns], [*own.schema.names, *(name for _, name in vector.features)]), found
+
+
+def _side_by_side(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Two streams of as many rows, cut into pieces of the same rows."""
+    one, other = next(left, None), next(right, None)
+    while one is not None and other is not None:
+        count = min(one.num_rows, other.num_rows)
+        if count:
+            yield one.slice(0, count), other.slice(0, count)
+        one = one.slice(count) if count < one.num_rows else next(left, None)
+        other = other.slice(count) if count < other.num_rows else next(right, None)
+
+
+def _schema(labels: Labels, vector: Vector, locked: contract.Contract) -> pa.Schema:
+    own = [labels.schema.field(number) for number in range(len(labels.schema.names))]
+    features = []
+    for feature in vector.features:
+        kind = arrow_type(vector.dtypes[feature])
+        if kind is None:
+            raise Refusal(f"the feature {feature[1]} is a {vector.dtypes[feature]}, which a file of vectors cannot hold. Leave it out.")
+        features.append(pa.field(feature[1], kind))
+    described = {
+        "project": locked["project"],
+        "feature_service": vector.service,
+        "sha256": vector.sha256,
+        "features": locked["services"][vector.service]["features"],
+        "definitions_sha256": locked["definitions_sha256"],
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return pa.schema([*own, *features], metadata={CONTRACT_KEY: json.dumps(described)})
+
+
+class _Counted:
+    """Counts what is empty in the rows that pass."""
+
+    def __init__(self, vector: Vector) -> None:
+        self._vector = vector
+        self.rows = 0
+        self.nulls = {name: 0 for _, name in vector.features}
+        self.without = {part.name: 0 for part in vector.parts}
+        self.without_any = 0
+
+    def of(self, rows: Iterator[tuple[pa.Table, pa.RecordBatch]]) -> Iterator[pa.Table]:
+        said = time.monotonic()
+        for table, found in rows:
+            self.rows += table.num_rows
+            for name in self.nulls:
+                self.nulls[name] += table[name].null_count
+            times = {part.name: found[f"{part.name}@event_timestamp"] for part in self._vector.parts}
+            for name, column in times.items():
+                self.without[name] += column.null_count
+            nothing = [pc.is_null(column).to_numpy(zero_copy_only=False) for column in times.values()]
+            self.without_any += int(np.logical_and.reduce(nothing).sum()) if nothing else 0
+            yield table
+            if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                say(f"train-set: {self.rows} rows written")
+
+
+def _output(location: str, *, overwrite: bool) -> tuple[Any, str, str]:
+    """The file system and the path of the output, and why nothing may be written there (empty: it may)."""
+    filesystem, path = open_location(location)
+    problem = ""
+    try:
+        if filesystem.isdir(path):
+            problem = f"the output {location} is a folder. Name a file."
+        elif filesystem.exists(path) and not overwrite:
+            problem = f"the output {location} is there already. Name another, or add --overwrite."
+        elif not location.startswith("s3://") and not Path(path).parent.is_dir():
+            problem = f"the output {location} lies in a folder that is not there. Make {Path(path).parent}."
+    except UNREADABLE as error:
+        problem = f"the output {location} cannot be reached: {first_line(error)}."
+    return filesystem, path, problem
+
+
+@contextmanager
+def _written(filesystem: Any, path: str, directory: str) -> Iterator[str]:
+    """A file to write to, which takes its place only when everything is in it."""
+    remote = "s3" in filesystem.protocol
+    unfinished = Path(directory, "output.parquet") if remote else Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+    try:
+        yield str(unfinished)
+        if remote:
+            # An object is there only after its upload is complete.
+            filesystem.put_file(str(unfinished), path)
+        else:
+            unfinished.replace(path)
+    except UNREADABLE as error:
+        raise Refusal(f"the output {path} cannot be written: {first_line(error)}.") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _memory(text: str) -> int:
+    mib = int(text)
+    if mib < LEAST_MEMORY_MIB:
+        raise argparse.ArgumentTypeError(f"must be at least {LEAST_MEMORY_MIB}")
+    return mib

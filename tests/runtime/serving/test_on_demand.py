@@ -1,0 +1,306 @@
+"""On-demand features: the values of Feast's SDK, the contract's types, and nobody else waits."""
+
+import asyncio
+import math
+import shutil
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from feast import FeatureStore, FeatureView, Field, FileSource, RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_operations import apply_total_with_repo_instance
+from feast.types import Array, Bool, Bytes, Float64, Int64, String, UnixTimestamp
+
+from feature_runtime.definitions import load_definitions
+from feature_runtime.serving import on_demand
+from feature_runtime.serving.on_demand import CannotCompute, OnDemandView, Transformer, problems
+from tests.second_feature_repo import data
+
+REPO = Path(data.__file__).parent / "feature_repo"
+ASKED = [
+    {"card_id": card, "merchant_id": merchant, "amount": amount, "country": country}
+    for card, merchant, amount, country in (
+        ("card-000", -3, 12.5, "CH"),
+        ("kärtchen ☂", 7_000_000_000, 0.0, "FR"),
+        ("0042", 7, 1e300, ""),
+        ("nobody", 7, 3.0, "DE"),
+        ("card-003", 999, 1.0, "IT"),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    """The second feature repo in local stores, applied and loaded by Feast's own code."""
+    repo = tmp_path_factory.mktemp("stock") / "feature_repo"
+    shutil.copytree(REPO, repo, ignore=shutil.ignore_patterns("__pycache__", "*.json"))
+    data.write(repo / "data")
+    store = FeatureStore(str(repo))
+    apply_total_with_repo_instance(store, store.project, store.registry, load_definitions(repo).contents, skip_source_validation=True)
+    now = datetime.now(UTC)
+    store.materialize(now - timedelta(days=25), now)
+    return store
+
+
+def registered(stock, name):
+    return OnDemandView(stock.get_on_demand_feature_view(name))
+
+
+def inputs(stock, view, rows, full_names=False):
+    """What the sources know of the rows, as the server would read it."""
+    sources = [f"{source}:{name}" for source, name, _ in view.inputs]
+    entities = [{key: value for key, value in row.items() if key in ("card_id", "merchant_id")} for row in rows]
+    answer = stock.get_online_features(features=sources, entity_rows=entities, full_feature_names=True).to_dict()
+    return answer | {name: [row[name] for row in rows] for name, _ in view.request}
+
+
+@pytest.mark.parametrize("name", ["payment_features", "merchant_trust"])
+def test_values_equal_those_of_feasts_sdk(stock, name):
+    view = registered(stock, name)
+    expected = stock.get_online_features(features=[f"{name}:{feature}" for feature, _ in view.outputs], entity_rows=ASKED).to_dict()
+    computed = view.compute(inputs(stock, view, ASKED), len(ASKED))
+    assert computed == {feature: expected[feature] for feature, _ in view.outputs}
+    assert any(value is not None for value in computed[view.outputs[0][0]])
+
+
+def test_stored_values_go_in_and_come_out_as_they_are_stored(stock):
+    view = registered(stock, "merchant_trust")
+    columns = {
+        "merchant_features__category": [Value(string_val="food").SerializeToString(), None],
+        "merchant_features__chargeback_rate": [Value(float_val=0.5).SerializeToString(), None],
+        "merchant_features__complaints": [Value(int32_val=1).SerializeToString(), b""],
+        "merchant_id": [7, 8],
+    }
+    computed = view.compute_stored(columns, 2)["trust"]
+    assert [Value.FromString(stored) for stored in computed] == [Value(double_val=0.25), Value()]
+    assert computed[1] == b"", "null is nothing"
+
+
+def test_a_view_is_described_as_plain_data(stock):
+    described = on_demand.describe(stock.get_on_demand_feature_view("payment_features"))
+    assert described["request"] == [["amount", "Float64"], ["country", "String"]]
+    assert ["card_features", "recent_amounts", "Array(Float32)"] in described["inputs"]
+    assert described["features"][0] == ["is_abroad", "Bool"]
+
+
+def test_what_a_request_brings_is_what_training_has_in_its_data_frame():
+    seen = {}
+
+    def function(inputs):
+        seen.update(inputs)
+        return {"out": [1]}
+
+    fields = {"at": UnixTimestamp, "amount": Float64, "token": Bytes, "number": Int64}
+    source = RequestSource(name="brought", schema=[Field(name=name, dtype=dtype) for name, dtype in fields.items()])
+    view = OnDemandView(view_of(function, sources=[source]))
+    view.compute_stored({"at": [86_400], "amount": [2], "token": ["AQI="], "number": [2]}, 1)
+    assert seen == {"at": [datetime(1970, 1, 2, tzinfo=UTC)], "amount": [2.0], "token": [b"\x01\x02"], "number": [2]}
+    assert type(seen["amount"][0]) is float
+    with pytest.raises(CannotCompute, match="'at' is no UnixTimestamp") as refused:
+        view.compute_stored({"at": [2**62], "amount": [2], "token": ["AQI="], "number": [2]}, 1)
+    assert refused.value.clients_fault
+
+
+def test_a_request_field_that_json_cannot_carry_is_found():
+    def function(inputs):
+        return {"out": [1]}
+
+    source = RequestSource(name="brought", schema=[Field(name="embedding", dtype=Array(Float64))])
+    (problem,) = problems(view_of(function, sources=[source]))
+    assert "'embedding' is of type Array(Float64)" in problem
+
+
+REQUEST = RequestSource(name="asked", schema=[Field(name="number", dtype=Int64)])
+SOURCE = FeatureView(
+    name="source",
+    entities=[],
+    ttl=timedelta(0),
+    schema=[Field(name="known", dtype=Int64)],
+    source=FileSource(name="file", path="nowhere.parquet", timestamp_field="event_timestamp"),
+)
+
+
+def view_of(function, dtype=Int64, sources=(REQUEST,), **options):
+    return on_demand_feature_view(
+        mode=options.pop("mode", "python"), sources=list(sources), schema=[Field(name="out", dtype=dtype)], **options
+    )(function)
+
+
+def computed(function, dtype=Int64, numbers=(1, 2), **options):
+    return OnDemandView(view_of(function, dtype, **options)).compute({"number": list(numbers)}, len(numbers))["out"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given", "said"),
+    [
+        (Int64, [1.5, 2], "a float for 'out', which is Int64"),
+        (Int64, [True, 2], "a bool for 'out', which is Int64"),
+        (Int64, ["1", 2], "a str for 'out', which is Int64"),
+        (Float64, ["1.0", 2.0], "a str for 'out', which is Float64"),
+        (Bool, [1, 0], "a int for 'out', which is Bool"),
+        (String, [1, 2], "a int for 'out', which is String"),
+        (Array(Int64), [[1, "2"], []], "a str for 'out', which is Int64"),
+        (Array(Int64), [1, 2], "a int for 'out', which is Array(Int64)"),
+        (Int64, [1], "gave 1 values of 'out' for 2 rows"),
+        (Int64, [1, 2, 3], "gave 3 values of 'out' for 2 rows"),
+        (Int64, 1, "gave a int of 'out' for 2 rows"),
+    ],
+)
+def test_what_is_not_of_the_declared_type_or_number_is_refused(dtype, given, said):
+    def function(inputs):
+        return {"out": given}
+
+    with pytest.raises(CannotCompute) as refused:
+        computed(function, dtype)
+    assert said in str(refused.value)
+    assert not refused.value.clients_fault, "whoever asked cannot help it"
+
+
+def test_a_feature_that_the_function_leaves_out_is_refused():
+    def function(inputs):
+        return {"other": inputs["number"]}
+
+    with pytest.raises(CannotCompute, match="gave no 'out'"):
+        computed(function)
+
+
+def test_a_number_that_the_type_cannot_hold_is_refused():
+    def function(inputs):
+        return {"out": [2**70]}
+
+    with pytest.raises(CannotCompute, match="not of the declared type"):
+        OnDemandView(view_of(function)).compute_stored({"number": [1]}, 1)
+
+
+def test_missing_numbers_are_null_and_pandas_whole_floats_are_integers():
+    def function(inputs):
+        return {"out": [math.nan, 2.0]}
+
+    assert computed(function) == [None, 2]
+
+
+def test_an_entity_has_the_same_value_alone_and_among_others():
+    """Alone, the column of an unknown entity is empty, and Feast gives the function one of no type."""
+
+    def function(inputs):
+        return np.sqrt(inputs["known"]).to_frame("out")
+
+    view = OnDemandView(view_of(function, Float64, sources=[SOURCE], mode="pandas"))
+    assert view.compute({"source__known": [9, None]}, 2) == {"out": [3.0, None]}
+    assert view.compute({"source__known": [None]}, 1) == {"out": [None]}
+
+
+def test_a_function_of_one_row_is_asked_for_every_row():
+    """Feast computes the first row of a request, and answers it for all."""
+
+    def function(inputs):
+        return {"out": inputs["number"] * 10}
+
+    assert computed(function, numbers=(1, 2, 3), singleton=True) == [10, 20, 30]
+
+
+def test_an_error_may_be_the_requests_when_it_brought_values():
+    def function(inputs):
+        raise ValueError("a payment is not negative")
+
+    with pytest.raises(CannotCompute) as refused:
+        computed(function)
+    assert refused.value.clients_fault
+    assert str(refused.value) == (
+        "the on-demand feature view 'function' cannot be computed: its function raised ValueError: a payment is not negative"
+    )
+
+
+@pytest.mark.parametrize(("known", "clients"), [([1, 2], False), ([1, None], True)])
+def test_an_error_on_complete_values_of_the_stores_own_is_the_functions(known, clients):
+    def function(inputs):
+        raise RuntimeError("broken")
+
+    view = OnDemandView(view_of(function, sources=[SOURCE]))
+    with pytest.raises(CannotCompute) as refused:
+        view.compute({"source__known": known}, 2)
+    assert refused.value.clients_fault is clients
+
+
+def test_a_function_that_the_registry_cannot_give_back_is_found():
+    """Feast keeps a function's own text: the module around it is gone when a server gets it."""
+
+    def function(inputs):
+        return {"out": [math.floor(number) for number in inputs["number"]]}
+
+    view = view_of(function)
+    view.infer_features()  # as `feast apply` does
+    (problem,) = problems(view)
+    assert "name 'math' is not defined" in problem
+    assert "import what it needs inside it" in problem
+
+
+def test_a_function_that_imports_what_it_needs_has_no_problem():
+    def function(inputs):
+        import math  # noqa: PLC0415
+
+        return {"out": [math.floor(number) for number in inputs["number"]]}
+
+    assert problems(view_of(function)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"write_to_online_store": True}, "write_to_online_store"), ({"mode": "substrait"}, "mode 'substrait'")],
+)
+def test_what_the_server_does_not_compute_is_found(options, said):
+    def function(inputs):
+        return {"out": inputs["number"]}
+
+    if options.get("mode") == "substrait":
+        view = view_of(function)
+        view.mode = "substrait"
+    else:
+        view = view_of(function, **options)
+    assert any(said in problem for problem in problems(view))
+
+
+def test_others_go_on_while_a_function_works():
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def function(inputs):
+        waiting.set()
+        assert go_on.wait(10), "the event loop stood still"
+        return {"out": inputs["number"]}
+
+    async def both():
+        transformer = Transformer([view_of(function)])
+        work = asyncio.create_task(transformer.compute("function", {"number": [1]}, 1))
+        assert await asyncio.to_thread(waiting.wait, 10)
+        go_on.set()
+        computed = await work
+        transformer.close()
+        return computed
+
+    assert asyncio.run(both()) == {"out": [Value(int64_val=1).SerializeToString()]}
+
+
+def test_a_function_that_hangs_fails_its_request_alone(monkeypatch):
+    monkeypatch.setattr(on_demand, "SECONDS", 0.05)
+    go_on = threading.Event()
+
+    def function(inputs):
+        if inputs["number"] == [0]:
+            go_on.wait(10)
+        return {"out": inputs["number"]}
+
+    async def asked():
+        transformer = Transformer([view_of(function)])
+        with pytest.raises(CannotCompute, match="takes longer than"):
+            await transformer.compute("function", {"number": [0]}, 1)
+        monkeypatch.setattr(on_demand, "SECONDS", 10)
+        after = await transformer.compute("function", {"number": [5]}, 1)
+        go_on.set()
+        transformer.close()
+        return after
+
+    assert Value.FromString(asyncio.run(asked())["out"][0]).int64_val == 5

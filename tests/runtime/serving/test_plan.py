@@ -1,0 +1,166 @@
+"""The plan: plain data in, what to read and in which order to answer out; what cannot be served is refused by name."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+from feast.infra.online_stores.helpers import _mmh3
+
+from feature_runtime.serving.plan import MEMORIZED_QUESTIONS, Plan, UnknownFeatures
+from feature_runtime.serving.question import PlanRefused
+
+DESCRIPTION = {
+    "project": "shop",
+    "definitions_sha256": "0" * 64,
+    "entity_key_version": 3,
+    "views": {
+        "customers": {
+            "kind": "stored",
+            "stored_as": "customers",
+            "join_keys": [["customer_id", "Int64"]],
+            "features": [["age", "Int64"], ["score", "Float32"]],
+            "ttl_seconds": 60,
+            "version": 0,
+        },
+        "world": {
+            "kind": "stored",
+            "stored_as": "world_v2",
+            "join_keys": [],
+            "features": [["rate", "Float32"]],
+            "ttl_seconds": 0,
+            "version": 2,
+        },
+        "risk": {
+            "kind": "on_demand",
+            "features": [["low", "Float64"], ["high", "Float64"]],
+            "inputs": [["customers", "score", "Float32"], ["world", "rate", "Float32"]],
+            "request": [["amount", "Float64"]],
+            "version": 0,
+        },
+    },
+    "services": {
+        "v1": {
+            "features": [["world", "rate", "Float32"], ["me", "score", "Float32"], ["me", "age", "Int64"]],
+            "sha256": "1" * 64,
+            "projections": {
+                "world": {"view": "world", "join_key_map": {}},
+                "me": {"view": "customers", "join_key_map": {"customer_id": "my_id"}},
+            },
+        },
+        "v2": {
+            "features": [["risk", "high", "Float64"], ["customers", "age", "Int64"]],
+            "sha256": "2" * 64,
+            "projections": {"risk": {"view": "risk", "join_key_map": {}}, "customers": {"view": "customers", "join_key_map": {}}},
+        },
+    },
+    "unserved": {"old": "it is disabled in the registry"},
+}
+
+
+@pytest.fixture
+def description():
+    return copy.deepcopy(DESCRIPTION)
+
+
+@pytest.fixture
+def plan(description):
+    return Plan(json.loads(json.dumps(description)))
+
+
+def names(question):
+    return [column.name for column in (*question.entities, *question.columns)]
+
+
+def test_a_service_reads_each_view_once_and_answers_in_the_contracts_order(plan):
+    question = plan.of_service("v1")
+    assert names(question) == ["my_id", "rate", "score", "age"]
+    assert [(read.view, read.columns, read.ttl_seconds) for read in question.reads] == [("world", (), 0), ("customers", ("my_id",), 60)]
+    assert [(column.rows, column.position) for column in question.columns] == [(0, 1), (1, 1), (1, 2)]
+    assert question.reads[1].fields == (b"_ts:customers", _mmh3("customers:score"), _mmh3("customers:age"))
+    assert question.reads[0].fields == (b"_ts:world_v2", _mmh3("world_v2:rate")), "where Feast stores a version of a view"
+    assert names(plan.of_service("v1", full_names=True)) == ["my_id", "world__rate", "me__score", "me__age"]
+
+
+def test_the_command_is_redis_own(plan):
+    read = plan.of_service("v1").reads[0]
+    (key,) = read.keys.of([[""]])
+    command = read.head + b"%d\r\n" % len(key) + key + read.tail
+    words = [b"HMGET", key, *read.fields]
+    assert command == b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def test_inputs_of_an_on_demand_view_are_read_and_not_answered(plan):
+    question = plan.of_service("v2")
+    assert names(question) == ["customer_id", "high", "age"]
+    (risk,) = question.on_demand
+    assert risk.inputs == (("customers__score", 0, 1, "Float32"), ("world__rate", 1, 1, "Float32"))
+    assert [column.name for column in question.request_data] == ["amount"]
+    assert question.names == {"customer_id", "amount"}
+    assert (question.columns[0].rows, question.columns[0].position) == (2, 1), "after the rows of both reads"
+    assert [feature for feature, _ in question.reads[0].features] == ["score", "age"], "one read for inputs and answers"
+
+
+def test_features_come_in_the_order_of_the_request(plan):
+    assert names(plan.of_features(["customers:score", "world:rate", "customers:age"])) == ["customer_id", "score", "rate", "age"]
+
+
+def test_a_question_is_worked_out_once_and_not_for_ever(plan):
+    refs = ["customers:score"]
+    assert plan.of_features(refs) is plan.of_features(list(refs))
+    assert plan.of_features(refs) is not plan.of_features(refs, full_names=True)
+    for number in range(3 * MEMORIZED_QUESTIONS):
+        with pytest.raises(UnknownFeatures):
+            plan.of_features([f"customers:{number}"])
+    assert len(plan._of_features) <= MEMORIZED_QUESTIONS
+
+
+def test_what_is_not_there_is_told_with_what_is(plan):
+    with pytest.raises(UnknownFeatures) as unknown:
+        plan.of_service("v3")
+    assert (unknown.value.status, unknown.value.errors[0]["remedy"]) == (404, "There is v1, v2.")
+    with pytest.raises(UnknownFeatures, match="'old' is not served: it is disabled"):
+        plan.of_features(["old:x"])
+    with pytest.raises(UnknownFeatures) as unknown:
+        plan.of_features(["customers:age", "customers", "x:y"])
+    assert (unknown.value.status, [error["field"] for error in unknown.value.errors]) == (422, ["features[1]", "features[2]"])
+
+
+def change(description, path, value):
+    *way, last = path
+    for step in way:
+        description = description[step]
+    description[last] = value
+
+
+REFUSED = {
+    "a key that Feast cannot make": (
+        ["views", "customers", "join_keys"],
+        [["customer_id", "Float64"]],
+        "'my_id' of 'customers' is a Float64, which Feast cannot make keys of",
+    ),
+    "a type that nobody knows": (["views", "customers", "features", 0, 1], "Complex", "me:age: 'Complex' is no type"),
+    "a feature that the view lost": (["views", "customers", "features"], [["score", "Float32"]], "'customers' has no feature 'age'"),
+    "a view that is gone": (["views", "world", "kind"], "stored", None),
+    "keys of an old form": (["entity_key_version"], 2, "must be 3"),
+    "two columns of one name": (["views", "world", "features"], [["age", "Float32"]], "has no feature 'rate'"),
+    "a key called like a feature": (["services", "v1", "projections", "me", "join_key_map"], {"customer_id": "age"}, "would be called age"),
+    "a request value without a form in JSON": (["views", "risk", "request"], [["amount", "Map"]], "'amount', a Map"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_served_is_refused_by_name(description, name):
+    path, value, message = REFUSED[name]
+    change(description, path, value)
+    if message is None:
+        del description["views"]["world"]
+        message = "feature service 'v1': the view 'world' cannot be served: the registry does not have it"
+    with pytest.raises(PlanRefused, match=message):
+        Plan(description)
+
+
+def test_planning_and_answering_do_not_need_feast():
+    code = "import sys; from feature_runtime.serving import answer, http, plan, requests; sys.exit('feast' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "runtime"}, check=False).returncode == 0

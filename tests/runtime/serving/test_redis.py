@@ -1,0 +1,242 @@
+"""Redis goes away in all its ways: every request is answered at once or within the timeout, and service resumes by itself."""
+
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+import redis
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Int64
+
+from tests.runtime.serving.conftest import feature_store
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+QUESTION = {"features": ["customers:age"], "entities": {"customer_id": [1]}}
+customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.INT64)
+
+
+def make_view():
+    return FeatureView(
+        name="customers",
+        entities=[customer],
+        source=FileSource(name="customers", path="customers.parquet", timestamp_field="event_timestamp"),
+        schema=[Field(name="customer_id", dtype=Int64), Field(name="age", dtype=Int64)],
+    )
+
+
+def write(shop, age=42):
+    shop.store.provider.online_store._client = None
+    shop.write(make_view(), [({"customer_id": Value(int64_val=1)}, {"age": Value(int64_val=age)}, NOW)])
+
+
+@pytest.fixture
+def running(own_shop, serving):
+    own_shop.apply(customer, make_view())
+    write(own_shop)
+    started = serving(own_shop, own_shop.contract())
+    yield started
+    started.stop()
+
+
+def seconds(action):
+    started = time.monotonic()
+    return action(), time.monotonic() - started
+
+
+def until(running, status, within):
+    deadline = time.monotonic() + within
+    client = running.client()
+    while (answer := client.ask(QUESTION)).status != status:
+        assert answer.status in (200, 503), answer.body
+        assert time.monotonic() < deadline, answer.body
+        time.sleep(0.005)
+    return answer
+
+
+def test_a_killed_redis_is_503_at_once_and_served_again_once_it_is_back(running, own_shop, own_redis):
+    assert running.ask(QUESTION).columns["age"]["values"] == [42]
+    assert running.get("/ready").status == 200
+    own_redis.signal(signal.SIGKILL)
+    away = until(running, 503, within=2)
+    assert away.headers["retry-after"] == "1"
+    assert "online store is away" in away.json["detail"]
+    for _ in range(20):
+        answer, took = seconds(lambda: running.ask(QUESTION))
+        assert (answer.status, took < 0.5) == (503, True)
+    assert running.get("/ready").status == 503
+    assert "Redis" in running.get("/ready").json["reason"] or "Connect" in running.get("/ready").json["reason"]
+    assert running.get("/health").status == 200, "the process is fine: restarting it would help nobody"
+    assert running.ask({"features": ["customers:other"], "entities": {}}).status == 404, "a wrong request is still the client's"
+    own_redis.start()
+    back = until(running, 200, within=3)
+    assert back.columns["age"]["statuses"] == ["NOT_FOUND"], "it came back empty, and that is what is answered"
+    write(own_shop, 43)
+    assert running.ask(QUESTION).columns["age"]["values"] == [43]
+    assert running.get("/ready").status == 200
+
+
+def test_a_hung_redis_costs_a_second_once_and_then_nothing(running, own_redis):
+    own_redis.signal(signal.SIGSTOP)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(seconds(lambda: running.ask(QUESTION)))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [answer.status for answer, _ in answers] == [503] * 5
+    assert max(took for _, took in answers) < 3, "the timeout is one second"
+    answer, took = seconds(lambda: running.ask(QUESTION))
+    assert (answer.status, took < 0.5) == (503, True)
+    assert running.get("/health").status == 200
+    own_redis.signal(signal.SIGCONT)
+    assert until(running, 200, within=4).columns["age"]["values"] == [42]
+
+
+def test_a_redis_that_hangs_while_nobody_asks_is_found(running, own_redis):
+    assert running.store.up
+    own_redis.signal(signal.SIGSTOP)
+    deadline = time.monotonic() + 6
+    while running.store.up:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    own_redis.signal(signal.SIGCONT)
+    until(running, 200, within=4)
+
+
+def test_a_redis_that_is_loading_or_refuses_is_away(running, own_redis):
+    client = redis.Redis(port=own_redis.port)
+    client.execute_command("ACL", "SETUSER", "default", "-hmget")
+    answer = running.ask(QUESTION)
+    assert (answer.status, "NOPERM" in answer.json["detail"]) == (503, True)
+    client.execute_command("ACL", "SETUSER", "default", "+hmget")
+    assert until(running, 200, within=3).status == 200
+
+
+def test_a_thousand_requests_at_once_share_one_connection(running, own_redis):
+    client = redis.Redis(port=own_redis.port)
+    before = client.info("clients")["connected_clients"]
+    results = []
+
+    def ask():
+        mine = running.client()
+        results.extend([mine.ask(QUESTION).columns["age"]["values"] for _ in range(50)])
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert results == [[42]] * 1000
+    assert client.info("clients")["connected_clients"] == before
+
+
+@pytest.fixture
+def sentinels(tmp_path, free_port, own_redis):
+    """A replica of `own_redis`, and one Sentinel that decides alone."""
+    binary = shutil.which("redis-server")
+    replica, sentinel = free_port(), free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port {sentinel}\nbind 127.0.0.1\nsentinel monitor feast 127.0.0.1 {own_redis.port} 1\n"
+        "sentinel down-after-milliseconds feast 500\nsentinel failover-timeout feast 2000\n"
+    )
+    directory = tmp_path / "replica"
+    directory.mkdir()
+    command = [binary, "--port", str(replica), "--save", "", "--dir", str(directory), "--replicaof", "127.0.0.1", str(own_redis.port)]
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL)]
+    try:
+        # The Sentinel asks at its start, and then not for ten seconds.
+        wait_for(lambda: redis.Redis(port=replica).info("replication")["master_link_status"] == "up")
+        processes.append(subprocess.Popen([binary, str(config), "--sentinel"], stdout=subprocess.DEVNULL))
+        wait_for(lambda: redis.Redis(port=sentinel).sentinel_slaves("feast"))
+        yield sentinel, replica
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            if condition():
+                return
+        except redis.exceptions.RedisError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_path):
+    sentinel, replica = sentinels
+    own_shop.apply(customer, make_view())
+    write(own_shop)
+    redis.Redis(port=own_redis.port).wait(1, 5000)
+    own_shop.reader = feature_store(
+        tmp_path,
+        f"127.0.0.1:{sentinel},socket_timeout=1,socket_connect_timeout=1",
+        redis_type="redis_sentinel",
+        sentinel_master="feast",
+    )
+    running = serving(own_shop, own_shop.contract())
+    assert running.ask(QUESTION).columns["age"]["values"] == [42]
+    own_redis.signal(signal.SIGKILL)
+    until(running, 503, within=2)
+    assert until(running, 200, within=20).columns["age"]["values"] == [42], "from the replica that is master now"
+    assert redis.Redis(port=replica).info("replication")["role"] == "master"
+    running.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path, free_port):
+    """Two nodes with half of the slots each."""
+    binary = shutil.which("redis-server")
+    ports, processes = [free_port(), free_port()], []
+    try:
+        for number, port in enumerate(ports):
+            directory = tmp_path / f"node{number}"
+            directory.mkdir()
+            # The port of the nodes' own talk would be 10,000 higher, beyond the last one.
+            cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(directory)]
+            processes.append(subprocess.Popen([binary, "--port", str(port), "--save", "", *cluster], stdout=subprocess.DEVNULL))
+            wait_for(redis.Redis(port=port).ping)
+            redis.Redis(port=port).execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            redis.Redis(port=port).execute_command("CLUSTER", "ADDSLOTSRANGE", number * 8192, number * 8192 + 8191)
+        own = processes[1].args
+        redis.Redis(port=ports[0]).execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], own[own.index("--cluster-port") + 1])
+        for port in ports:
+            wait_for(lambda port=port: redis.Redis(port=port).execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        yield ports, processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(10)
+
+
+def test_a_cluster_is_read_by_slot_and_its_nodes_may_go_and_come(own_shop, cluster, serving, tmp_path):
+    ports, processes = cluster
+    at = f"127.0.0.1:{ports[0]},127.0.0.1:{ports[1]},socket_timeout=1,socket_connect_timeout=1"
+    own_shop.store = own_shop.reader = feature_store(tmp_path, at, redis_type="redis_cluster")
+    own_shop.apply(customer, make_view())
+    rows = [({"customer_id": Value(int64_val=number)}, {"age": Value(int64_val=number + 20)}, NOW) for number in range(30)]
+    own_shop.write(make_view(), rows)
+    assert all(redis.Redis(port=port).dbsize() for port in ports), "both nodes have some"
+    running = serving(own_shop, own_shop.contract())
+    question = {"features": ["customers:age"], "entities": {"customer_id": [*range(30), 99]}}
+    columns = running.ask(question).columns
+    assert columns["age"]["values"] == [*range(20, 50), None]
+    assert columns["age"]["statuses"] == ["PRESENT"] * 30 + ["NOT_FOUND"]
+    assert running.get("/ready").status == 200
+    processes[1].send_signal(signal.SIGSTOP)
+    answer, took = seconds(lambda: running.ask(question))
+    assert (answer.status, took < 3) == (503, True)
+    processes[1].send_signal(signal.SIGCONT)
+    wait_for(lambda: running.ask(question).status == 200)
+    assert running.ask(question).columns["age"]["values"] == [*range(20, 50), None]
+    running.stop()

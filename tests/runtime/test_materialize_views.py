@@ -1,0 +1,98 @@
+"""Views of other kinds than the example's: pushed to, without entities, with composite keys, left to Feast's engine."""
+
+import textwrap
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
+from feast.types import Array, Float32, Int64, String
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def definitions():
+    shop = Entity(name="shop", join_keys=["shop_id"], value_type=ValueType.STRING)
+    day = Entity(name="day", join_keys=["weekday"], value_type=ValueType.INT64)
+    file = FileSource(name="shops", path="shops.parquet", timestamp_field="at", field_mapping={"Turnover": "turnover"})
+    push = PushSource(name="push", batch_source=file)
+    key, turnover = Field(name="shop_id", dtype=String), Field(name="turnover", dtype=Float32)
+    weekday, baskets = Field(name="weekday", dtype=Int64), Field(name="baskets", dtype=Array(Int64))
+    ttl = timedelta(days=2)
+    plain = FeatureView(name="plain", entities=[shop, day], source=file, schema=[key, weekday, turnover, baskets], ttl=ttl)
+    pushed = FeatureView(name="pushed", entities=[shop], source=push, schema=[key, turnover], ttl=ttl)
+    whole = FeatureView(name="whole", entities=[], source=file, schema=[turnover], ttl=ttl)
+    checked = FeatureView(name="checked", entities=[shop], source=file, schema=[key, turnover], ttl=ttl, enable_validation=True)
+    return [shop, day, file, push, plain, pushed, whole, checked]
+
+
+@pytest.fixture
+def repo(tmp_path, redis_port, acl_secrets, redis_admin):
+    redis_admin.flushall()
+    (tmp_path / "feature_store.yaml").write_text(
+        textwrap.dedent(f"""\
+            project: shops
+            provider: local
+            registry: registry.db
+            online_store:
+              type: feature_runtime.online_store.PipelinedRedisOnlineStore
+              connection_string: 127.0.0.1:{redis_port},password={acl_secrets["default"]}
+            offline_store: {{type: file}}
+            entity_key_serialization_version: 3
+            """)
+    )
+    put(tmp_path, [("a", 1, 0.5, [1, 2], NOW - timedelta(hours=2)), ("a", 2, 1.5, [], NOW - timedelta(hours=1)), ("b", 1, 2.5, [3], NOW)])
+    FeatureStore(repo_path=str(tmp_path)).apply(definitions())
+    return tmp_path
+
+
+def put(directory, rows):
+    shop, weekday, turnover, baskets, at = zip(*rows, strict=True)
+    table = pa.table(
+        {
+            "shop_id": pa.array(shop).dictionary_encode(),
+            "weekday": pa.array(weekday, pa.int32()),
+            "Turnover": pa.array(turnover, pa.float64()),
+            "baskets": pa.array(baskets, pa.list_(pa.int64())),
+            "at": pa.array(at, pa.timestamp("us", "UTC")),
+        }
+    )
+    pq.write_table(table, directory / "shops.parquet")
+
+
+@pytest.fixture
+def materialize(repo, run_verb):
+    return lambda *arguments: run_verb(["materialize", *arguments], {"FEATURE_REPO_DIR_ENV_VAR": str(repo)}, repo)
+
+
+def online(repo, features, *entities):
+    found = FeatureStore(repo_path=str(repo)).get_online_features(features=features, entity_rows=list(entities)).to_dict()
+    return [found[feature.partition(":")[2]] for feature in features]
+
+
+def test_views_of_every_kind_are_loaded_in_one_run(repo, materialize):
+    views = materialize().ok()["views"]
+    written = {name: (view["rows_read"], view["rows_written"]) for name, view in views.items()}
+    assert written == {"plain": (3, 3), "pushed": (3, 2), "whole": (3, 1), "checked": (2, 2)}
+    keys = [{"shop_id": "a", "weekday": 1}, {"shop_id": "a", "weekday": 2}, {"shop_id": "b", "weekday": 1}]
+    assert online(repo, ["plain:turnover", "plain:baskets"], *keys) == [[0.5, 1.5, 2.5], [[1, 2], [], [3]]]
+    assert online(repo, ["whole:turnover"], {"shop_id": "any"}) == [[2.5]]
+    assert online(repo, ["checked:turnover"], {"shop_id": "a"}) == [[1.5]]
+
+
+def test_a_pushed_value_that_is_newer_stays_and_an_older_one_is_replaced(repo, materialize):
+    store = FeatureStore(repo_path=str(repo))
+    moments = [NOW - timedelta(minutes=30), NOW - timedelta(minutes=30)]
+    store.push("push", pd.DataFrame({"shop_id": ["a", "b"], "turnover": [9.0, 9.0], "at": moments}))
+    view = materialize("--views", "pushed").ok()["views"]["pushed"]
+    assert (view["rows_read"], view["rows_written"], view["rows_skipped"]) == (3, 1, 2)
+    assert online(repo, ["pushed:turnover"], {"shop_id": "a"}, {"shop_id": "b"}) == [[9.0, 2.5]]
+
+
+def test_two_dead_sources_are_both_named_after_all_views_are_loaded(repo, materialize):
+    put(repo, [("a", 1, 0.5, [], NOW - timedelta(days=3))])
+    outcome = materialize()
+    assert all(name in outcome.error for name in ("'plain'", "'pushed'", "'whole'", "'checked'"))
+    assert set(outcome.result["views"]) == {"plain", "pushed", "whole", "checked"}

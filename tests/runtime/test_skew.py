@@ -1,0 +1,136 @@
+"""The skew probe on real stores and a real server: it finds what differs, and nothing else."""
+
+import contextlib
+import json
+import os
+import signal
+import urllib.request
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from feature_runtime import comparison
+
+SERVICE = "attrition_model_v1"
+KEY = f"feast-eks:skew:employee_attrition:{SERVICE}"
+EMPLOYEES = range(1, 31)
+
+
+class Probe:
+    """A feature store with employees loaded, and a feature server that serves them."""
+
+    def __init__(self, stores, port):
+        self.stores, self.port = stores, port
+
+    def run(self, *arguments, wait="10"):
+        environment = self.stores.environment("materialize") | {
+            "FEATURE_SERVER_REPLICAS": "127.0.0.1",
+            "FEATURE_SERVER_PORT": str(self.port),
+            # It needs no registry, and may not ask for one.
+            "REGISTRY_USER": "nobody",
+        }
+        return self.stores.run(["skew", "--wait-seconds", wait, *arguments], environment)
+
+    def record(self):
+        return json.loads(self.stores.redis.get(KEY))
+
+
+@pytest.fixture
+def probe(applied, rows, midnight, free_port, wait_for):
+    applied.put(rows({employee: midnight(2) for employee in EMPLOYEES}))
+    applied.materialize("--backfill").ok()
+    port = free_port()
+    ports = ["--port", str(port), "--grpc-port", "0", "--metrics-port", str(free_port())]
+    running = applied.start(["serve", *ports], applied.environment("serve"))
+    wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).read(), OSError, seconds=60)
+    yield Probe(applied, port)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(running.pid, signal.SIGKILL)
+        os.waitpid(running.pid, 0)
+
+
+def test_what_is_served_as_it_was_loaded_does_not_differ(probe, monkeypatch):
+    monkeypatch.setattr(comparison, "BATCH", 7)
+    service = probe.run().ok()["services"][SERVICE]
+    assert (service["entities"], service["compared"], service["differing"], service["ratio"]) == (30, 180, 0, 0.0)
+    record = probe.record()
+    assert (record["ratio"], record["compared"], record["differing"]) == (0.0, 180, 0)
+    assert datetime.now(UTC) - datetime.fromisoformat(record["at"]) < timedelta(minutes=2)
+
+
+def test_values_that_are_not_what_the_history_says_are_counted_and_named(probe):
+    corrected = [row | ({"salary_band": 99} if row["employee_id"] in (7, 8) else {}) for row in probe.stores.records()]
+    corrected[10]["tenure"] = None
+    probe.stores.put(corrected)
+    probe.stores.redis.delete(*probe.stores.redis.keys(b"*employee_id*\x1e\x00\x00\x00\x00\x00\x00\x00employee_attrition"))
+    outcome = probe.run()
+    assert f"{SERVICE}: 9 of 180 values differ, most of them of salary_band" in outcome.error
+    assert outcome.code == 1
+    service = outcome.result["services"][SERVICE]
+    assert service["worst_features"]["salary_band"] == 3
+    assert {"entity": {"employee_id": 7}, "features": ["salary_band"]} in service["examples"]
+    assert {"entity": {"employee_id": 11}, "features": ["tenure"]} in service["examples"]
+    assert {example["entity"]["employee_id"] for example in service["examples"]} == {7, 8, 11, 30}
+    # They describe people.
+    assert "99" not in outcome.stdout
+    # Recorded all the same: an alert looks at it.
+    assert (probe.record()["differing"], probe.record()["ratio"]) == (9, 0.05)
+    probe.run("--tolerated-ratio", "0.05").ok()
+    assert probe.run("--tolerated-ratio", "0.049").code == 1
+
+
+def test_what_the_last_load_could_not_see_does_not_count(probe, rows, midnight):
+    now = datetime.now(UTC)
+    later = rows({employee: now + timedelta(minutes=1) for employee in EMPLOYEES})
+    late = [row | {"created": now + timedelta(minutes=1)} for row in rows({employee: midnight(1) for employee in (3, 4)})]
+    unknown = rows({employee: now + timedelta(minutes=1) for employee in range(100, 110)})
+    probe.stores.put([*later, *probe.stores.records(), *late, *unknown])
+    service = probe.run().ok()["services"][SERVICE]
+    assert (service["entities"], service["compared"], service["differing"]) == (30, 180, 0)
+
+    # The same late rows, had they been there before the load.
+    early = [row | {"created": midnight(1)} for row in late]
+    probe.stores.put([row for row in probe.stores.records() if row not in late] + early)
+    assert {example["entity"]["employee_id"] for example in probe.run().result["services"][SERVICE]["examples"]} == {3, 4}
+
+
+def test_values_that_reach_the_end_of_their_ttl_are_no_difference(probe, rows):
+    # In half a minute from now, the server or the probe may find these too old, and are both right.
+    soon = datetime.now(UTC) - timedelta(days=7) + timedelta(seconds=5)
+    probe.stores.put(rows(dict.fromkeys(EMPLOYEES, soon)))
+    probe.stores.redis.flushall()
+    probe.stores.materialize("--backfill").ok()
+    assert probe.run().ok()["services"][SERVICE]["compared"] == 180
+
+
+def test_a_server_of_another_contract_is_not_compared_with(probe):
+    probe.stores.add_field()
+    error = probe.run(wait="0.5").error
+    assert "no feature server gives an answer to compare" in error
+    assert "HTTP 412" in error
+    assert probe.stores.redis.get(KEY) is None
+
+
+def test_the_sample_is_the_same_on_the_same_day_and_spread(probe):
+    def asked(size):
+        # All are wrong, so that all are named.
+        return {example["entity"]["employee_id"] for example in probe.run("--sample", size).result["services"][SERVICE]["examples"]}
+
+    keys = [key for key in probe.stores.redis.keys(b"*employee_id*") if b"feast-eks" not in key]
+    probe.stores.redis.delete(*keys)
+    five = asked("5")
+    assert len(five) == 5
+    assert asked("5") == five
+    assert asked("3") < five
+
+
+def test_before_the_first_load_there_is_nothing_to_compare_yet(applied, free_port):
+    outcome = Probe(applied, free_port()).run()
+    assert outcome.code == 75
+    assert "nothing was ever loaded of employee_features" in outcome.error
+
+
+def test_a_server_that_does_not_answer_is_named(applied, free_port):
+    applied.materialize("--backfill").ok()
+    error = Probe(applied, free_port()).run(wait="0.5").error
+    assert "no feature server gives an answer to compare: 127.0.0.1: no answer" in error
