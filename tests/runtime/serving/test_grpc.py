@@ -1,6 +1,7 @@
 """gRPC answers what HTTP answers, cell by cell, and refuses what HTTP refuses, in the same words."""
 
 import asyncio
+import importlib
 import json
 import random
 import shutil
@@ -32,7 +33,8 @@ from feast.protos.feast.types import Value_pb2 as values
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_operations import apply_total_with_repo_instance
-from google.rpc import error_details_pb2, status_pb2
+from google.protobuf import descriptor_pool, message_factory
+from google.rpc import error_details_pb2
 
 from bench.stores import free_port, redis_server
 from feature_runtime.definitions import load_definitions
@@ -283,6 +285,15 @@ def test_request_context_carries_what_is_no_entity(stub):
     assert refusal(stub, request)[0] == grpc.StatusCode.INVALID_ARGUMENT
 
 
+def rpc_status():
+    """The message google.rpc.Status. The Pulumi SDK has a copy of it, and no process can load both."""
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName("google.rpc.Status")
+    except KeyError:
+        descriptor = importlib.import_module("google.rpc.status_pb2").Status.DESCRIPTOR
+    return message_factory.GetMessageClass(descriptor)
+
+
 def refusal(stub, request, **options):
     """How a request is refused: code, message, and field to description of google.rpc.BadRequest."""
     with pytest.raises(grpc.RpcError) as refused:
@@ -291,7 +302,7 @@ def refusal(stub, request, **options):
     details = {}
     for key, content in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
-            status = status_pb2.Status.FromString(content)
+            status = rpc_status().FromString(content)
             assert (status.code, status.message) == (error.code().value[0], error.details()[:200])
             bad = error_details_pb2.BadRequest()
             assert status.details[0].Unpack(bad)
