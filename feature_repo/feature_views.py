@@ -17,6 +17,8 @@ employee_features = FeatureView(
     source=employee_attrition,
     description="Where an employee stands, as of each weekly snapshot.",
     owner="people-analytics@example.com",
+    # The nightly run fails when the source has had no row for so long: a snapshot may be a day late.
+    tags={"freshness_hours": "192"},
     schema=[
         # The join key is listed so that Feast need not open the file to learn its type.
         Field(name="employee_id", dtype=Int64),

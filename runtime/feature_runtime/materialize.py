@@ -6,6 +6,11 @@ never ends in the future and never reaches back beyond the ttl, so whoever has l
 simply done again. A nightly run fails, once everything is loaded, when a source has stopped producing rows.
 """
 
+import os
+
+# Read once, when Arrow is imported: its own pools keep for themselves what they once took, the system's gives it back.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
 import argparse
 import time
 from collections.abc import Callable

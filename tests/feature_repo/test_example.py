@@ -39,6 +39,7 @@ def test_the_view_has_the_six_fields_and_a_week_to_live(lock):
         "online": True,
         "source": "employee_attrition",
         "ttl_seconds": 7 * 24 * 3600,
+        "tags": {"freshness_hours": "192"},
     }
 
 

@@ -174,7 +174,7 @@ def test_a_manual_run_beside_the_nightly_one_waits_for_it(applied, redis_admin, 
         nightly = applied.start(["materialize"], applied.environment("materialize"))
         wait_for(lambda: waits_to_write(redis_admin), LookupError)
         manual = applied.start(["materialize", "--backfill"], applied.environment("materialize"))
-        wait_for(lambda: says_it_waits(manual), LookupError)
+        wait_for(lambda: says_it_waits(manual), LookupError, FileNotFoundError)
     finally:
         redis_admin.client_unpause()
     assert view(nightly.wait(60))["reason"] == "never loaded"

@@ -53,7 +53,7 @@ def test_a_source_that_has_stopped_fails_the_nightly_run_after_its_last_rows_are
     applied.put(rows({101: newest, 202: midnight(12)}))
     outcome = applied.materialize()
     assert outcome.code == 1
-    for part in (VIEW, newest.isoformat(), "168.0 h", "freshness_hours", f"s3://{applied.bucket}"):
+    for part in (VIEW, newest.isoformat(), "192.0 h", "freshness_hours", f"s3://{applied.bucket}"):
         assert part in outcome.error
     assert outcome.result["views"][VIEW]["loaded"] is True
     assert json.loads(redis_admin.get(RECORD))["end"] > midnight(1).isoformat()
@@ -72,7 +72,7 @@ def test_a_source_without_any_row_has_stopped(applied):
 def test_the_tag_of_a_view_says_how_old_its_source_may_be(applied, rows, midnight):
     applied.put(rows({101: datetime.now(UTC) - timedelta(hours=30)}))
     assert view(applied.materialize())["rows_written"] == 1
-    applied.edit("feature_views.py", "    online=True,", '    online=True,\n    tags={"freshness_hours": "26"},')
+    applied.edit("feature_views.py", '"freshness_hours": "192"', '"freshness_hours": "26"')
     applied.lock()
     applied.apply().ok()
     outcome = applied.materialize()
@@ -81,7 +81,7 @@ def test_the_tag_of_a_view_says_how_old_its_source_may_be(applied, rows, midnigh
 
 
 def test_a_tag_that_is_no_number_of_hours_is_refused(applied):
-    applied.edit("feature_views.py", "    online=True,", '    online=True,\n    tags={"freshness_hours": "daily"},')
+    applied.edit("feature_views.py", '"freshness_hours": "192"', '"freshness_hours": "daily"')
     applied.lock()
     applied.apply().ok()
     assert "freshness_hours='daily'" in applied.materialize().error

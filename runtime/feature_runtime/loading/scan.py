@@ -23,7 +23,7 @@ from feature_runtime.online_store.keys import key_types
 from feature_runtime.source import UNREADABLE, ViewSource
 
 BATCH_ROWS = 32_768
-READ_BYTES = 8 << 20
+READ_BYTES = 4 << 20
 """What is read ahead of all columns together."""
 
 
