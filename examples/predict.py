@@ -1,6 +1,6 @@
 """Predicts with a model of `train.py`: vectors from the feature server, refused unless they are what the model was trained on.
 
-    python predict.py model.joblib http://feast-feature-server.feast:6566 employee_id 101 202 303
+    python predict.py model.joblib http://feature-server.feast:6566 employee_id 101 202 303
 
 A model file is code: load only your own.
 """
