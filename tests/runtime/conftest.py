@@ -1,14 +1,15 @@
 """Real stores for the tests of the runtime: PostgreSQL, Redis and an emulated S3, private to the test run.
 
-The verbs run as processes of their own, forked from this one after Feast has been imported once: same entry point,
-same exit, their own environment and output, without five seconds of imports each.
+The verbs run as processes of their own, forked from one that has imported Feast once (`fork_server.py`): same entry
+point, same exit, their own environment and output, without five seconds of imports each.
 """
 
+import atexit
 import contextlib
+import ctypes
+import functools
 import hashlib
-import importlib
 import json
-import logging
 import os
 import pwd
 import shutil
@@ -18,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,25 +35,6 @@ import pytest
 import redis
 from feast import FeatureStore
 from feast.repo_config import load_repo_config
-
-# Imported once, before the forks: what the verbs need.
-for module in (
-    "feast.infra.compute_engines.local.compute",
-    "feast.infra.offline_stores.dask",
-    "feast.infra.online_stores.redis",
-    "feast.infra.registry.sql",
-    "feast.repo_operations",
-    "feature_runtime.apply",
-    "feature_runtime.check",
-    "feature_runtime.lock",
-    "feature_runtime.materialize",
-    "feature_runtime.online_store",
-    "feature_runtime.prepare_registry",
-    "feature_runtime.smoke",
-    "s3fs",
-    "sqlalchemy.dialects.postgresql.psycopg",
-):
-    importlib.import_module(module)
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "employee_attrition"
@@ -161,27 +143,43 @@ class Running:
 def start_verb(arguments: list[str], environment: Mapping[str, str], cwd: Path) -> Running:
     directory = Path(tempfile.mkdtemp(dir=cwd))
     out, err = directory / "stdout", directory / "stderr"
-    pid = os.fork()
-    if pid:
-        return Running(pid=pid, out=out, err=err)
+    asked = {"arguments": arguments, "environment": dict(environment), "cwd": str(cwd), "out": str(out), "err": str(err)}
+    return Running(pid=_ask_fork_server(asked), out=out, err=err)
+
+
+FORKING = threading.Lock()
+
+
+def _ask_fork_server(asked: dict[str, Any]) -> int:
+    server = _fork_server()
+    with FORKING, _taking_orphans():
+        server.stdin.write(json.dumps(asked) + "\n")
+        server.stdin.flush()
+        return int(server.stdout.readline())
+
+
+@functools.cache
+def _fork_server() -> subprocess.Popen[str]:
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONPATH": str(ROOT / "runtime")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(server.kill)
+    return server
+
+
+@contextlib.contextmanager
+def _taking_orphans() -> Iterator[None]:
+    """Be the parent of what the fork server leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(36, 1, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())
     try:
-        os.setsid()
-        for number, path in ((1, out), (2, err)):
-            os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update({"PATH": "/usr/bin:/bin", "HOME": str(cwd), **environment})
-        sys.argv = ["feature-runtime", *arguments]
-        logging.getLogger().handlers.clear()
-        importlib.import_module("feature_runtime.__main__").main()
-    except SystemExit as ending:
-        os._exit(ending.code if isinstance(ending.code, int) else 1)
-    except BaseException:  # noqa: BLE001  whatever it is, the child must not go on as a test run
-        traceback.print_exc()
-        sys.stderr.flush()
-    os._exit(99)
+        yield
+    finally:
+        libc.prctl(36, 0, 0, 0, 0)
 
 
 def start_process(arguments: list[str], environment: Mapping[str, str], cwd: Path) -> Running:

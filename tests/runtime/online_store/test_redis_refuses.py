@@ -134,8 +134,8 @@ def test_sentinel_leads_to_the_master(two, view, server, free_port, tmp_path, wa
     assert redis.Redis(port=master).dbsize() == 50
 
 
-def test_a_cluster_gets_the_same_bytes(two, view, server, wait_for):
-    port = server("--cluster-enabled", "yes")
+def test_a_cluster_gets_the_same_bytes(two, view, server, free_port, wait_for):
+    port = server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     client = redis.Redis(port=port)
     client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     wait_for(lambda: client.set("{probe}", 1), redis.exceptions.ResponseError, seconds=20)
