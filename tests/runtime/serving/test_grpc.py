@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,7 +164,8 @@ class Serving:
         await store.stop()
 
     def stop(self):
-        self.loop.call_soon_threadsafe(self.stopping.set)
+        with suppress(RuntimeError):  # its loop is closed: it has ended already
+            self.loop.call_soon_threadsafe(self.stopping.set)
         self.thread.join(20)
         assert not self.thread.is_alive()
 
