@@ -157,9 +157,9 @@ def test_the_bound_on_the_age_of_rows_is_the_tag_or_the_ttl(repo, tmp_path):
         (repo / contract.LOCK_FILE).write_text(contract.render(lock))
         return program.read_contract(repo).freshness_seconds
 
-    assert bound() == {"employee_features": 7 * 86400}
+    assert bound(tags={}) == {"employee_features": 7 * 86400}
     assert bound(tags={"freshness_hours": "36"}) == {"employee_features": 36 * 3600}
-    assert bound(ttl_seconds=None) == {}
+    assert bound(tags={}, ttl_seconds=None) == {}
     for wrong in ("-1", "soon", "inf", "nan"):
         with pytest.raises(ProgramRefusal, match="a number of hours above 0"):
             bound(tags={"freshness_hours": wrong})
