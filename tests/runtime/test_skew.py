@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_runtime import comparison
-
 SERVICE = "attrition_model_v1"
 KEY = f"feast-eks:skew:employee_attrition:{SERVICE}"
 EMPLOYEES = range(1, 31)
@@ -49,8 +47,7 @@ def probe(applied, rows, midnight, free_port, wait_for):
         os.waitpid(running.pid, 0)
 
 
-def test_what_is_served_as_it_was_loaded_does_not_differ(probe, monkeypatch):
-    monkeypatch.setattr(comparison, "BATCH", 7)
+def test_what_is_served_as_it_was_loaded_does_not_differ(probe):
     service = probe.run().ok()["services"][SERVICE]
     assert (service["entities"], service["compared"], service["differing"], service["ratio"]) == (30, 180, 0, 0.0)
     record = probe.record()

@@ -1,5 +1,6 @@
 """The verb `train-set`: labels in, the vectors that a server would have answered out; all of them, in the contract's order."""
 
+import argparse
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -289,8 +290,13 @@ def test_nothing_is_left_of_a_run_that_failed(employees, labels_file, tmp_path, 
     labels = labels_file(lambda table: table)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    outcome = train(employees, labels, scratch / "out.parquet", TMPDIR=str(scratch))
-    assert "ZeroDivisionError" in outcome.error
-    assert list(scratch.iterdir()) == []
-    assert "ZeroDivisionError" in train(employees, labels, f"s3://{BUCKET}/half.parquet").error
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    for name, value in (employees.offline_environment() | {"FEATURE_REPO_DIR_ENV_VAR": str(employees.repo)}).items():
+        monkeypatch.setenv(name, value)
+    parser = argparse.ArgumentParser()
+    train_set.add_arguments(parser)
+    for output in (str(scratch / "out.parquet"), f"s3://{BUCKET}/half.parquet"):
+        with pytest.raises(ZeroDivisionError):
+            train_set.run(parser.parse_args(["--service", SERVICE, "--labels", str(labels), "--output", output]))
+        assert [path for path in scratch.rglob("*") if path.is_file()] == [], "folders go with the process"
     assert s3(employees).list_objects_v2(Bucket=BUCKET, Prefix="half").get("KeyCount") == 0
