@@ -118,7 +118,8 @@ class History:
                 made |= {f"_{name}": as_served(batch[column], dtypes[name]) for name, column in columns.items()}
             except pa.ArrowException as error:
                 raise Refusal(f"the source {self._source.uri} has a value that does not fit its field: {first_line(error)}.") from None
-            yield pa.RecordBatch.from_pydict({TIME: times, **made}).filter(inside)
+            rows = pa.RecordBatch.from_pydict({TIME: times, **made})
+            yield rows if pc.all(inside).as_py() else rows.filter(inside)
 
     def _read(self, columns: list[str], condition: pc.Expression) -> Iterator[pa.RecordBatch]:
         try:

@@ -13,6 +13,7 @@ sorted, and what grows with the labels is the engine's, which spills.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -112,20 +113,35 @@ def _keys(view: JoinedView) -> list[tuple[str, str]]:
 
 
 def _take_labels(engine: duckdb.DuckDBPyConnection, labels: Iterable[pa.RecordBatch]) -> int:
-    count = 0
-    for batch in labels:
-        numbered = batch.append_column("id", _numbers(count, batch.num_rows))
-        _put(engine, "labels", pa.Table.from_batches([numbered]), "SELECT * FROM piece")
-        count += batch.num_rows
+    return _make(engine, "labels", _numbered(labels, "id"), "SELECT * FROM piece")
+
+
+def _make(engine: duckdb.DuckDBPyConnection, table: str, batches: Iterable[pa.RecordBatch], query: str) -> int:
+    """Make a table of what a query gives over `piece`, the batches one at a time; its rows. Without batches none is made."""
+    refusals: list[Refusal] = []
+
+    def watched() -> Iterator[pa.RecordBatch]:
+        # The engine tells of an error in its input as one of its own.
+        try:
+            yield from batches
+        except Refusal as refusal:
+            refusals.append(refusal)
+            raise
+
+    rows = watched()
+    first = next(rows, None)
+    if first is None:
+        return 0
+    engine.register("piece", pa.RecordBatchReader.from_batches(first.schema, chain([first], rows)))
+    try:
+        count: int = engine.execute(f"CREATE TABLE {table} AS {query}").fetchall()[0][0]
+    except duckdb.Error:
+        if refusals:
+            raise refusals[0] from None
+        raise
+    finally:
+        engine.unregister("piece")
     return count
-
-
-def _put(engine: duckdb.DuckDBPyConnection, table: str, piece: pa.Table, query: str) -> None:
-    """Append what a query over `piece` gives to a table; the first time the table is made."""
-    engine.register("piece", piece)
-    engine.execute(f"CREATE TABLE IF NOT EXISTS {table} AS {query} LIMIT 0")
-    engine.execute(f"INSERT INTO {table} {query}")
-    engine.unregister("piece")
 
 
 def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
@@ -135,7 +151,8 @@ def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: Join
     named = "".join(f"found.k{number}, " for number in range(len(place.keys)))
     same = "".join(f"found.k{number} = piece.{column} AND " for number, (_, column) in enumerate(place.keys))
     count = _one(engine, f"SELECT count(*) FROM {place.found}")
-    for piece in _pieces(place, settings, _span(engine, place, settings), rows=max(PIECE_ROWS, count), whole=False):
+    history = _rows(place, settings, _span(engine, place, settings), whole=False)
+    for piece in rows_of(history, rows=max(PIECE_ROWS, count), size=settings.memory_mib * MIB // PIECE_SHARE):
         engine.register("piece", piece)
         engine.execute(
             f"CREATE OR REPLACE TABLE {place.found} AS SELECT found.id, found.{TIME}, {named}greatest(best, piece.{TIME}) AS best "
@@ -159,11 +176,8 @@ def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinS
         f"SELECT found.id, piece.{ROW}, {created}, piece.{TIME} AS at{columns} FROM piece "
         f"JOIN {place.found} AS found ON piece.{TIME} = found.best{same}"
     )
-    rows = distinct = 0
-    for piece in _pieces(place, settings, span, rows=PIECE_ROWS, whole=True):
-        _put(engine, place.rows, piece, query)
-    if _there(engine, place.rows):
-        rows, distinct = engine.sql(f"SELECT count(*), count(DISTINCT id) FROM {place.rows}").fetchall()[0]
+    rows = _make(engine, place.rows, _numbered(_rows(place, settings, span, whole=True), ROW), query)
+    distinct = _one(engine, f"SELECT count(DISTINCT id) FROM {place.rows}") if rows else 0
     if distinct != wanted:
         raise Refusal(f"the source of the feature view {place.joined.view.name!r} changed while it was read. Run it again.")
     if rows != wanted:
@@ -188,19 +202,16 @@ def _result(engine: duckdb.DuckDBPyConnection, places: Sequence[_Place]) -> Iter
     yield from engine.sql(query).to_arrow_reader(OUT_ROWS)
 
 
-def _pieces(place: _Place, settings: JoinSettings, span: Span, *, rows: int, whole: bool) -> Iterator[pa.Table]:
-    """The history of the span in tables: keys and times, and when `whole` the features and the number of each row."""
+def _rows(place: _Place, settings: JoinSettings, span: Span, *, whole: bool) -> Iterator[pa.RecordBatch]:
+    """The history of the span: keys and times, and when `whole` the features and when a row was written."""
     view, until = place.joined, settings.created_until
     created = view.history.has_created and (whole or until is not None)
-    batches = view.history.batches(span, list(view.keys), view.features if whole else [], created=created)
-    number = 0
-    for piece in rows_of(batches, rows=rows, size=settings.memory_mib * MIB // PIECE_SHARE):
-        table = piece.append_column(ROW, _numbers(number, piece.num_rows)) if whole else piece
-        number += piece.num_rows
+    for batch in view.history.batches(span, list(view.keys), view.features if whole else [], created=created):
         if created and until is not None:
             # A row that does not say when it was written was there all along.
-            table = table.filter(pc.fill_null(pc.less_equal(table[CREATED], until), fill_value=True))
-        yield table
+            yield batch.filter(pc.fill_null(pc.less_equal(batch[CREATED], until), fill_value=True))
+        else:
+            yield batch
 
 
 def _span(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> Span:
@@ -217,9 +228,12 @@ def _ttl(view: FeatureView, unit: str) -> int:
     return microseconds * 1_000 if unit == "ns" else microseconds
 
 
-def _numbers(start: int, count: int) -> pa.Array:
-    """So many whole numbers, from `start` on."""
-    return pa.array(np.arange(start, start + count, dtype=np.int64))
+def _numbered(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
+    """The batches with one more column, in which their rows are counted from 0 on."""
+    start = 0
+    for batch in batches:
+        yield batch.append_column(name, pa.array(np.arange(start, start + batch.num_rows, dtype=np.int64)))
+        start += batch.num_rows
 
 
 def _there(engine: duckdb.DuckDBPyConnection, table: str) -> bool:

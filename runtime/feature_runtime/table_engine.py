@@ -25,6 +25,8 @@ def connect(*, memory_mib: int) -> duckdb.DuckDBPyConnection:
             "threads": THREADS,
             "temp_directory": directory.name,
             "preserve_insertion_order": False,
+            # It cannot know how many rows will come in, and takes them for few: of a join the right side is what is held.
+            "disabled_optimizers": "join_order,build_side_probe_side",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             # Python variables are no tables: a name in a query means what was registered.
