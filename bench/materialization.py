@@ -51,7 +51,7 @@ OUR_IMPORTS = """
 import argparse
 from pathlib import Path
 from feature_runtime import materialize
-from feature_runtime.registry import open_store
+from feature_runtime.registry.access import open_store
 # What Feast imports when a store is opened counts for neither.
 open_store(Path({repo!r}))
 parser = argparse.ArgumentParser()

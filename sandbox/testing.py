@@ -6,11 +6,20 @@ import sys
 
 from sandbox import progress, state
 
+SIDE_BY_SIDE = [f"tests/{tier}" for tier in ("infra", "policies", "delivery", "feature_repo", "runtime")]
+"""Tests that need no sandbox: each process brings up the stores it needs. All others share the one sandbox, one at a time."""
+MOST_PROCESSES = 4
+
 
 def run_tests() -> int:
     """Run pytest; its exit status, which is not 0 when no test ran."""
+    processes = ["-n", "auto", "--maxprocesses", str(MOST_PROCESSES), "--dist", "loadgroup", "--no-loadscope-reorder"]
+    return _pytest(*processes, *SIDE_BY_SIDE) or _pytest(*(f"--ignore={tests}" for tests in SIDE_BY_SIDE))
+
+
+def _pytest(*arguments: str) -> int:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest"],
+        [sys.executable, "-m", "pytest", *arguments],
         cwd=state.CLONE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(str(state.CLONE / part) for part in (".", "infra", "runtime", "policies"))},
         start_new_session=True,  # Ctrl-C reaches it through us, so that we are still there to clean up

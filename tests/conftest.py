@@ -48,12 +48,17 @@ class Cloud:
         return result.stdout.strip()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     def tier(item):
         name = item.path.relative_to(PROJECT / "tests").parts[0]
         return TIERS.index(name)
 
     items.sort(key=tier)
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            # Tests of one file share fixtures, and may build on one another.
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -17,22 +17,22 @@ from sqlalchemy.exc import IntegrityError
 
 from feature_runtime import contract
 from feature_runtime.check import add_margin, new_snapshot
-from feature_runtime.definitions import Definitions, load_definitions
-from feature_runtime.describing import contract_of_definitions
+from feature_runtime.definitions.describing import contract_of_definitions
+from feature_runtime.definitions.feature_repo import Definitions, load_definitions
 from feature_runtime.gate.comparison import Comparison
 from feature_runtime.gate.judgement import BROKEN, Verdict, judge
 from feature_runtime.gate.recorded import keep_record, record, registered_snapshot
 from feature_runtime.gate.rule import BREAKING
 from feature_runtime.gate.waivers import read_waivers
-from feature_runtime.loaded import LoadRecords
+from feature_runtime.offline_store.source import check_sources
+from feature_runtime.online_store.load_records import LoadRecords
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry import exclusive, grant_materialize, open_store, postgres_engine, registered_contract, require_role
-from feature_runtime.replicas import wait_for_replicas
+from feature_runtime.registry.access import exclusive, grant_materialize, open_store, postgres_engine, registered_contract, require_role
+from feature_runtime.registry.replicas import wait_for_replicas
+from feature_runtime.registry.rewriting import rewrite_what_feast_kept
 from feature_runtime.retrying import is_transient, with_retries
-from feature_runtime.rewriting import rewrite_what_feast_kept
 from feature_runtime.settings import feature_repo_directory, materialize_role, registry_replicas
-from feature_runtime.source import check_sources
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

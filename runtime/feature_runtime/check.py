@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from feature_runtime import contract
-from feature_runtime.definitions import Definitions, load_definitions
-from feature_runtime.describing import contract_of_definitions
+from feature_runtime.definitions.describing import contract_of_definitions
+from feature_runtime.definitions.feature_repo import Definitions, load_definitions
 from feature_runtime.gate.comparison import NIGHTLY_MARGIN, Comparison, Snapshot
 from feature_runtime.gate.judgement import judge
 from feature_runtime.gate.opening import snapshot_of_registry
@@ -19,11 +19,11 @@ from feature_runtime.gate.report import as_annotations, as_text
 from feature_runtime.gate.revision import snapshot_of_file, snapshot_of_revision
 from feature_runtime.gate.stores import stores_of
 from feature_runtime.gate.waivers import read_waivers
+from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, feature_repo_directory
-from feature_runtime.source import ViewSource
 
 NOT_COMPARED = 3
 

@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from feature_runtime import contract
-from feature_runtime.definitions import load_definitions
-from feature_runtime.describing import contract_of_definitions
+from feature_runtime.definitions.describing import contract_of_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import feature_repo_directory
 

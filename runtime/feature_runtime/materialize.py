@@ -21,18 +21,18 @@ from typing import Any
 import redis.exceptions
 from feast import FeatureStore, FeatureView
 
-from feature_runtime.loaded import LoadRecord, LoadRecords, schema_sha256
 from feature_runtime.loading.by_feast import load_by_feast
 from feature_runtime.loading.columnar import load_by_column, loads_by_column
 from feature_runtime.loading.freshness import TAG, DeadSource, dead_source, freshness_bound
 from feature_runtime.loading.loads import Load
 from feature_runtime.loading.window import Window, aware, window_of
+from feature_runtime.offline_store.source import ViewSource, check_sources
+from feature_runtime.online_store.load_records import LoadRecord, LoadRecords, schema_sha256
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry import exclusive, open_store
+from feature_runtime.registry.access import exclusive, open_store
 from feature_runtime.retrying import first_line, with_retries
 from feature_runtime.settings import feature_repo_directory
-from feature_runtime.source import ViewSource, check_sources
 
 LEAST_MEMORY_MIB = 16
 

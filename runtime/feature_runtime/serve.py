@@ -19,7 +19,7 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisType
 from feature_runtime import contract
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry import open_store
+from feature_runtime.registry.access import open_store
 from feature_runtime.serving import freshness, grpc_service, reloading
 from feature_runtime.serving.answer import Policy
 from feature_runtime.serving.cluster import ClusterStore

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feature_runtime import contract
-from feature_runtime.comparison import Comparison, Tally
-from feature_runtime.definitions import load_config, load_definitions
-from feature_runtime.history import History
-from feature_runtime.point_in_time import JoinedView
+from feature_runtime.definitions.feature_repo import load_config, load_definitions
+from feature_runtime.offline_store.history import History
+from feature_runtime.offline_store.point_in_time import JoinedView
+from feature_runtime.offline_store.sampling import sample
+from feature_runtime.offline_store.vector import Vector, vector_of
+from feature_runtime.online_store.skew_records import Records
 from feature_runtime.progress import say
+from feature_runtime.proving.comparison import Comparison, Tally
 from feature_runtime.refusal import Refusal
-from feature_runtime.sampling import sample
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
-from feature_runtime.skew_record import Records
-from feature_runtime.vector import Vector, vector_of
 
 NOT_YET = 75
 

@@ -13,14 +13,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feature_runtime import contract
-from feature_runtime.answer import check
-from feature_runtime.definitions import load_definitions
-from feature_runtime.http_client import Replica, addresses, reason
+from feature_runtime.definitions.feature_repo import load_definitions
+from feature_runtime.offline_store.vector import vector_of
 from feature_runtime.progress import say
-from feature_runtime.question import Question, Truth
+from feature_runtime.proving.answer import check
+from feature_runtime.proving.http_client import Replica, addresses, reason
+from feature_runtime.proving.question import Question, Truth
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
-from feature_runtime.vector import vector_of
 
 PAUSE_SECONDS = 2
 SHOWN_DIGITS = 12

@@ -22,17 +22,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_runtime import contract
-from feature_runtime.definitions import load_definitions
-from feature_runtime.history import History, arrow_type
-from feature_runtime.labels import Expected, Labels, open_location, read_labels
-from feature_runtime.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.definitions.feature_repo import load_definitions
+from feature_runtime.offline_store.history import History, arrow_type
+from feature_runtime.offline_store.labels import Expected, Labels, open_location, read_labels
+from feature_runtime.offline_store.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.source import UNREADABLE, check_sources
+from feature_runtime.offline_store.vector import Vector, vector_of
+from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import feature_repo_directory
-from feature_runtime.source import UNREADABLE, check_sources
-from feature_runtime.vector import Vector, vector_of
-from feature_runtime.vector_values import values
 
 CONTRACT_KEY = "feature_contract"
 SECONDS_BETWEEN_LINES = 5

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from feature_runtime.definitions import load_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 
 ROOT = Path(__file__).resolve().parents[2]
 FEATURES = [

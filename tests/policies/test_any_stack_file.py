@@ -6,7 +6,7 @@ import re
 
 import pulumi
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from feast_eks_policies import configuration
 from tests.infra.engine import run_program, stack_config
@@ -14,6 +14,7 @@ from tests.infra.stack_files import stack_files
 from tests.policies.recording import record
 
 FILES = 10_000
+PARTS = 4
 ENVIRONMENTS = configuration.environments()
 
 
@@ -65,43 +66,44 @@ CHOSEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def outcomes():
-    return collections.Counter()
+@pytest.mark.parametrize("part", [pytest.param(part, marks=pytest.mark.xdist_group(f"stack_files_{part}")) for part in range(PARTS)])
+def test_any_stack_file_is_refused_with_reasons_or_makes_a_program_that_passes_the_policies(part):
+    outcomes = collections.Counter()
+
+    @seed(part)  # the same files every time: a file that fails today fails tomorrow
+    @settings(
+        max_examples=FILES // PARTS,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(generated=stack_files())
+    def judge(generated):
+        outcomes["generated"] += 1
+        outcomes[judged(*generated)] += 1
+
+    judge()
+    # A generator that makes only wrong files, or only right ones, proves nothing.
+    assert outcomes["generated"] >= FILES // PARTS
+    assert outcomes["accepted"] >= FILES // PARTS // 25
+    assert outcomes["refused"] >= FILES // PARTS // 2
 
 
-@settings(
-    max_examples=FILES,
-    derandomize=True,  # the same files every time: a file that fails today fails tomorrow
-    database=None,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-@given(generated=stack_files())
-def test_any_stack_file_is_refused_with_reasons_or_makes_a_program_that_passes_the_policies(outcomes, generated):
-    stack, config = generated
-    outcomes["generated"] += 1
+def judged(stack, config):
+    """Whether a stack file was accepted or refused; either must be for good reasons."""
     whole = {key: value for key, value in stack_config(stack).items() if not key.startswith("feast-eks:")}
     whole |= {f"feast-eks:{key}": value for key, value in config.items()}
     try:
         recording = record(lambda: run_program(whole, stack=stack), stack=stack)
     except pulumi.RunError as refusal:
-        outcomes["refused"] += 1
         assert refusal.engine.registrations == [], "a refused file registered something"
         problems = re.findall(r"^  \d+\. (.+?): .*\n      rule:   (.+)\n      remedy: (.+)$", str(refusal), re.MULTILINE)
         said = re.search(r": (\d+) problems?, nothing was changed", str(refusal))
         assert said, refusal
         assert len(problems) == int(said[1]), f"a problem without path, rule or remedy: {refusal}"
-    else:
-        outcomes["accepted"] += 1
-        found = [v for v in recording.violations(ENVIRONMENTS[stack]) if v.level == "mandatory"]
-        unexpected = [str(v) for v in found if not (v.rule in CHOSEN and CHOSEN[v.rule](config))]
-        assert not unexpected, json.dumps(config)
-
-
-def test_both_outcomes_were_seen_often(outcomes):
-    """Runs after the one above: a generator that makes only wrong files, or only right ones, proves nothing."""
-    assert outcomes["generated"] >= FILES
-    assert outcomes["accepted"] >= FILES // 25
-    assert outcomes["refused"] >= FILES // 2
+        return "refused"
+    found = [v for v in recording.violations(ENVIRONMENTS[stack]) if v.level == "mandatory"]
+    unexpected = [str(v) for v in found if not (v.rule in CHOSEN and CHOSEN[v.rule](config))]
+    assert not unexpected, json.dumps(config)
+    return "accepted"

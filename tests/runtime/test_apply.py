@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from feature_runtime.gate.recorded import registered_snapshot
-from feature_runtime.registry import open_store
+from feature_runtime.registry.access import open_store
 
 ANOTHER_VIEW = """
 another = FeatureView(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_runtime.masking import Mask
-from feature_runtime.source import fits
+from feature_runtime.offline_store.source import fits
 
 
 def test_every_verb_of_the_contract_is_there(repository):

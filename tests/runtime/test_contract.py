@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from feast_eks import contract as program
 from feast_eks.refusal import Refusal as ProgramRefusal
 from feature_runtime import contract
-from feature_runtime.describing import describe, describe_source
+from feature_runtime.definitions.describing import describe, describe_source
 from feature_runtime.refusal import Refusal
 
 NAMES = st.sampled_from(["a.py", "b.py", "sub/a.py", "sub/c.txt", ".hidden/x.py", "__pycache__/y.py", "sub/.x/z.py", ".f.py"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from feature_runtime.loading import newest, scan
 from feature_runtime.loading.scan import Scan
 from feature_runtime.loading.window import Window
-from feature_runtime.source import ViewSource
+from feature_runtime.offline_store.source import ViewSource
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 WINDOW = Window(start=START, end=START + timedelta(seconds=20), reason="", catches_up=False)

@@ -11,11 +11,11 @@ from feast.types import Array, Bool, Float32, Int32, Int64, String, UnixTimestam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_runtime import point_in_time
-from feature_runtime.history import TIME, History, as_integers
-from feature_runtime.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store import point_in_time
+from feature_runtime.offline_store.history import TIME, History, as_integers
+from feature_runtime.offline_store.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.refusal import Refusal
-from feature_runtime.source import ViewSource
 
 START = datetime(2024, 2, 28, 23, 59, 50, tzinfo=UTC)
 UTC_TIME = pa.timestamp("us", tz="UTC")

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from feature_runtime.refusal import Refusal
-from feature_runtime.replicas import wait_for_replicas
+from feature_runtime.registry.replicas import wait_for_replicas
 
 REPLICA = "127.0.0.2"
 """The standby answers on the primary's port at this address, as every replica behind one name does."""

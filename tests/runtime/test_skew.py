@@ -76,6 +76,17 @@ def test_values_that_are_not_what_the_history_says_are_counted_and_named(probe):
     assert probe.run("--tolerated-ratio", "0.049").code == 1
 
 
+def test_more_entities_than_one_request_takes_are_each_held_against_their_own_history(probe, rows, midnight):
+    probe.stores.put(rows({employee: midnight(1) for employee in range(1, 1201)}))
+    probe.stores.materialize("--backfill").ok()
+    corrected = {1, 499, 500, 501, 1000, 1001, 1200}
+    probe.stores.put([row | ({"salary_band": 99} if row["employee_id"] in corrected else {}) for row in probe.stores.records()])
+    service = probe.run("--sample", "2000").result["services"][SERVICE]
+    assert (service["entities"], service["compared"], service["differing"]) == (1200, 7200, len(corrected))
+    assert service["worst_features"] == {"salary_band": len(corrected)}
+    assert {example["entity"]["employee_id"] for example in service["examples"]} <= corrected
+
+
 def test_what_the_last_load_could_not_see_does_not_count(probe, rows, midnight):
     now = datetime.now(UTC)
     later = rows({employee: now + timedelta(minutes=1) for employee in EMPLOYEES})

@@ -14,7 +14,7 @@ from feast import FeatureStore
 from feast.types import Int64
 
 from feature_runtime import train_set
-from feature_runtime.labels import Expected, read_labels
+from feature_runtime.offline_store.labels import Expected, read_labels
 from feature_runtime.refusal import Refusal
 from tests.second_feature_repo import data
 
@@ -74,6 +74,7 @@ def payments(count):
         {
             "label": number,
             "card_id": data.CARDS[number % len(data.CARDS)] if number % 9 else "nobody",
+            "payee_id": data.CARDS[number * 7 % len(data.CARDS)] if number % 5 else "nobody",
             "merchant_id": data.MERCHANTS[number % len(data.MERCHANTS)],
             "event_timestamp": now - timedelta(days=number % 25, hours=3),
             "amount": float(number),
@@ -138,11 +139,12 @@ def test_a_csv_file_keeps_its_keys_as_the_contract_has_them(second, tmp_path):
     assert [value is None for value in table["credit_limit"].to_pylist()] == [False, True]
 
 
-def test_every_row_that_feast_itself_gives_is_the_same_here_and_none_is_lost(second, tmp_path, monkeypatch):
+@pytest.mark.parametrize("service", ["fraud_model_v1", "transfer_model_v1"])
+def test_every_row_that_feast_itself_gives_is_the_same_here_and_none_is_lost(second, service, tmp_path, monkeypatch):
     made = payments(200)
     pq.write_table(pa.Table.from_pylist(made), tmp_path / "labels.parquet")
     output = tmp_path / "out.parquet"
-    local(second, tmp_path / "labels.parquet", output, service="fraud_model_v1").ok()
+    local(second, tmp_path / "labels.parquet", output, service=service).ok()
     ours = {row["label"]: row for row in pq.read_table(output).to_pylist()}
     assert list(ours) == list(range(200))
 
@@ -151,7 +153,7 @@ def test_every_row_that_feast_itself_gives_is_the_same_here_and_none_is_lost(sec
     second.run(["apply"], {"FEATURE_REPO_DIR_ENV_VAR": str(second.repo)}).ok()
     store = FeatureStore(second.repo)
     labels = pq.read_table(tmp_path / "labels.parquet").to_pandas()
-    theirs = store.get_historical_features(labels, store.get_feature_service("fraud_model_v1")).to_df()
+    theirs = store.get_historical_features(labels, store.get_feature_service(service)).to_df()
     names = [name for _, name, _ in contract_of(pq.read_schema(output))["features"]]
     assert 100 < len(theirs) < 200
     for row in theirs.to_dict("records"):

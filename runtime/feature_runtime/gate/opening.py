@@ -11,11 +11,11 @@ from feast.infra.registry.sql import SqlRegistryConfig, metadata
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection
 
-from feature_runtime.definitions import load_config
+from feature_runtime.definitions.feature_repo import load_config
 from feature_runtime.gate.comparison import Snapshot
 from feature_runtime.gate.recorded import registered_snapshot
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry import open_store
+from feature_runtime.registry.access import open_store
 from feature_runtime.retrying import with_retries
 
 NAMED = (

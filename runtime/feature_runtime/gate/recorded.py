@@ -15,7 +15,7 @@ from feature_runtime import contract
 from feature_runtime.gate.comparison import Contract, Snapshot
 from feature_runtime.gate.judgement import Verdict
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry import registered_contract
+from feature_runtime.registry.access import registered_contract
 
 TAG = "feast-eks/gate"
 BEYOND = {"views": ("ttl_seconds",), "services": ("whole_views",)}

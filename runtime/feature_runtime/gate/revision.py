@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from feature_runtime.contract import FORMAT_VERSION, LOCK_FILE, definitions_sha256
-from feature_runtime.definitions import load_definitions
-from feature_runtime.describing import contract_of_definitions
+from feature_runtime.definitions.describing import contract_of_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.gate.comparison import Contract, Snapshot
 from feature_runtime.gate.stores import stores_of
 from feature_runtime.refusal import Refusal

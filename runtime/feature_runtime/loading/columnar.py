@@ -13,9 +13,9 @@ from feature_runtime.loading.loads import Load
 from feature_runtime.loading.newest import newest_rows
 from feature_runtime.loading.scan import Scan
 from feature_runtime.loading.window import Window
+from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.online_store import Keep, PipelinedRedisOnlineStore
 from feature_runtime.progress import say
-from feature_runtime.source import ViewSource
 
 SECONDS_BETWEEN_LINES = 5
 BATCH_ROWS = 32_768

@@ -19,8 +19,8 @@ from feast import FeatureView
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
 from feature_runtime.loading.window import BEGINNING, Window
+from feature_runtime.offline_store.source import UNREADABLE, ViewSource
 from feature_runtime.online_store.keys import key_types
-from feature_runtime.source import UNREADABLE, ViewSource
 
 BATCH_ROWS = 32_768
 READ_BYTES = 4 << 20

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from feast import FeatureView
 
-from feature_runtime.loaded import LoadRecord, schema_sha256
+from feature_runtime.online_store.load_records import LoadRecord, schema_sha256
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from feature_runtime import loaded
+from feature_runtime.online_store import load_records
 from feature_runtime.serving.online_store import StoreAway
 from feature_runtime.serving.server import FeatureServer
 
@@ -34,7 +34,7 @@ async def look(server: FeatureServer) -> None:
     skew: dict[str, float] = {}
     project = server.plan.project
     for view in server.plan.views:
-        record = await _record(server, loaded.KEY.format(project=project, view=view))
+        record = await _record(server, load_records.KEY.format(project=project, view=view))
         if (end := _moment(record.get("end"))) is not None:
             ends[view] = end
         if (moment := _moment(record.get("newest_event_time"))) is not None:

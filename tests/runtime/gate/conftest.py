@@ -16,7 +16,7 @@ from feast.repo_config import load_repo_config
 from feast.repo_operations import apply_total
 
 from feature_runtime.check import new_snapshot, source_problems
-from feature_runtime.definitions import load_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.gate.comparison import Comparison, Snapshot
 from feature_runtime.gate.judgement import judge
 from feature_runtime.gate.recorded import registered_snapshot

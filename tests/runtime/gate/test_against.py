@@ -282,7 +282,7 @@ def test_the_snapshot_is_the_same_for_every_hash_seed(base_directory, repository
     # Feast's argument checks are compiled at every import, and are four of its five seconds.
     script = (
         "import typeguard; typeguard.typechecked = lambda checked: checked; "
-        "import json, sys; from pathlib import Path; from feature_runtime.definitions import load_definitions; "
+        "import json, sys; from pathlib import Path; from feature_runtime.definitions.feature_repo import load_definitions; "
         "from feature_runtime.check import new_snapshot; repo = Path(sys.argv[1]); "
         "print(json.dumps(new_snapshot(repo, load_definitions(repo)).contract))"
     )

@@ -21,7 +21,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, StringList, Value
 
 from bench.stores import free_port
-from feature_runtime.definitions import load_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFINITIONS = """

@@ -37,8 +37,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.rpc import error_details_pb2
 
 from bench.stores import free_port, redis_server
-from feature_runtime.definitions import load_definitions
-from feature_runtime.describing import contract_of_definitions
+from feature_runtime.definitions.describing import contract_of_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.serving import grpc_service
 from feature_runtime.serving.describing import describe
 from feature_runtime.serving.http import Server

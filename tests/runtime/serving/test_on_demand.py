@@ -15,7 +15,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_operations import apply_total_with_repo_instance
 from feast.types import Array, Bool, Bytes, Float64, Int64, String, UnixTimestamp
 
-from feature_runtime.definitions import load_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.serving import on_demand
 from feature_runtime.serving.on_demand import CannotCompute, OnDemandView, Transformer, problems
 from tests.second_feature_repo import data

@@ -144,7 +144,7 @@ def test_both_versions_answer_in_the_same_order_during_a_roll_out(repo, tmp_path
 def apply(repo):
     """The definitions into the registry, in a process of its own: the file is imported afresh."""
     script = (
-        "import sys; from pathlib import Path; from feast import FeatureStore; from feature_runtime.definitions import load_definitions\n"
+        "import sys; from pathlib import Path; from feast import FeatureStore; from feature_runtime.definitions.feature_repo import load_definitions\n"
         "repo = Path(sys.argv[1]); made = load_definitions(repo)\n"
         "FeatureStore(repo_path=str(repo)).apply([*made.contents.entities, *made.views, *made.services])"
     )

@@ -6,8 +6,8 @@ import struct
 from datetime import UTC, datetime
 from typing import Any
 
-from feature_runtime.question import Expected, Question, shown
-from feature_runtime.source import Row
+from feature_runtime.offline_store.source import Row
+from feature_runtime.proving.question import Expected, Question, shown
 
 Columns = dict[str, dict[str, Any]]
 PRESENT, NULL_VALUE = "PRESENT", "NULL_VALUE"

@@ -12,8 +12,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from feature_runtime.contract import Contract
-from feature_runtime.definitions import load_config
-from feature_runtime.describing import describe
+from feature_runtime.definitions.describing import describe
+from feature_runtime.definitions.feature_repo import load_config
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import is_transient, with_retries
 

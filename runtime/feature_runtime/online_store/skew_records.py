@@ -11,7 +11,7 @@ from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.repo_config import RepoConfig
 
-from feature_runtime.loaded import KEY as LOADED_KEY
+from feature_runtime.online_store.load_records import KEY as LOADED_KEY
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import with_retries
 

@@ -10,9 +10,9 @@ from feast.feature_view_projection import FeatureViewProjection
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import FeastType
 
-from feature_runtime.definitions import Definitions
+from feature_runtime.definitions.feature_repo import Definitions
+from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.refusal import Refusal
-from feature_runtime.source import ViewSource
 
 Feature = tuple[str, str]
 """The view's name in the service, and the feature's."""

@@ -15,7 +15,7 @@ from feature_runtime.refusal import Refusal
 from feature_runtime.serving import on_demand
 
 if TYPE_CHECKING:
-    from feature_runtime.definitions import Definitions
+    from feature_runtime.definitions.feature_repo import Definitions
 
 DEFINING_CALLS = ("View", "FeatureService", "Entity", "Source")
 

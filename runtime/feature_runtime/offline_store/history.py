@@ -15,9 +15,9 @@ from feast import FeatureView
 from feast.types import FeastType, from_feast_to_pyarrow_type
 from pyarrow.fs import LocalFileSystem
 
+from feature_runtime.offline_store.source import UNREADABLE, ViewSource
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
-from feature_runtime.source import UNREADABLE, ViewSource
 
 BATCH_ROWS = 65_536
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

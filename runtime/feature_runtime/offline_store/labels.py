@@ -17,11 +17,11 @@ import pyarrow.dataset as ds
 from feast.types import FeastType
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from feature_runtime.history import TIME, arrow_type, as_integers, parquet_batches
+from feature_runtime.offline_store.history import TIME, arrow_type, as_integers, parquet_batches
+from feature_runtime.offline_store.source import S3_CLIENT, UNREADABLE, fits
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import offline_store_endpoint
-from feature_runtime.source import S3_CLIENT, UNREADABLE, fits
 
 IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureView
 
-from feature_runtime.history import CREATED, TIME, History, Span, history_column, rows_of, sql_name, unit_of
+from feature_runtime.offline_store.history import CREATED, TIME, History, Span, history_column, rows_of, sql_name, unit_of
+from feature_runtime.offline_store.table_engine import connect
 from feature_runtime.refusal import Refusal
-from feature_runtime.table_engine import connect
 
 PIECE_ROWS = 500_000
 PIECE_SHARE = 8

@@ -8,9 +8,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feature_runtime.history import Span, history_column, rows_of, unit_of
-from feature_runtime.point_in_time import MIB, PIECE_ROWS, PIECE_SHARE, JoinedView
-from feature_runtime.table_engine import connect
+from feature_runtime.offline_store.history import Span, history_column, rows_of, unit_of
+from feature_runtime.offline_store.point_in_time import MIB, PIECE_ROWS, PIECE_SHARE, JoinedView
+from feature_runtime.offline_store.table_engine import connect
 
 
 def sample(views: Sequence[JoinedView], ends: dict[str, datetime], *, count: int, seed: str, memory_mib: int) -> list[dict[str, Any]]:

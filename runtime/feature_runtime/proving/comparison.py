@@ -15,17 +15,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_runtime.answer import cell, columns_of, equal, served_time
-from feature_runtime.history import TIME, arrow_type
-from feature_runtime.http_client import Replica, addresses, reason
-from feature_runtime.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.history import TIME, arrow_type
+from feature_runtime.offline_store.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.sampling import epoch_microseconds
+from feature_runtime.offline_store.vector import Vector
+from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
-from feature_runtime.question import request_values
+from feature_runtime.proving.answer import cell, columns_of, equal, served_time
+from feature_runtime.proving.http_client import Replica, addresses, reason
+from feature_runtime.proving.question import request_values
 from feature_runtime.refusal import Refusal
-from feature_runtime.sampling import epoch_microseconds
 from feature_runtime.settings import SmokeSettings
-from feature_runtime.vector import Vector
-from feature_runtime.vector_values import values
 
 BATCH = 500
 PAUSE_SECONDS = 2

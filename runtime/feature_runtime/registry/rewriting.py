@@ -9,8 +9,7 @@ from typing import Any
 
 from feast import FeatureStore
 
-from feature_runtime.definitions import Definitions
-from feature_runtime.describing import (
+from feature_runtime.definitions.describing import (
     describe_entity,
     describe_on_demand_view,
     describe_permission,
@@ -18,6 +17,7 @@ from feature_runtime.describing import (
     describe_source,
     describe_view,
 )
+from feature_runtime.definitions.feature_repo import Definitions
 
 MARK = "feast-eks: being rewritten"
 """A description that no object has; an apply that ends while it stands is completed by the next one."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from feature_runtime.history import arrow_type
+from feature_runtime.offline_store.history import arrow_type
+from feature_runtime.offline_store.vector import Vector
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
-from feature_runtime.vector import Vector
 
 
 def values(vector: Vector, given: pa.RecordBatch, joined: pa.RecordBatch) -> list[pa.Array]:

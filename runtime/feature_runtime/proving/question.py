@@ -12,10 +12,10 @@ import pyarrow as pa
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import FeastType
 
-from feature_runtime.history import arrow_type, as_served
+from feature_runtime.offline_store.history import arrow_type, as_served
+from feature_runtime.offline_store.source import Row, ViewSource
+from feature_runtime.offline_store.vector import Feature, Part, Vector
 from feature_runtime.refusal import Refusal
-from feature_runtime.source import Row, ViewSource
-from feature_runtime.vector import Feature, Part, Vector
 
 SAMPLE = 3
 # Of so many sampled entities those are asked for that every view knows.

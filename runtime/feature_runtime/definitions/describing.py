@@ -17,12 +17,12 @@ from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.permissions.permission import Permission
 
 from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256
+from feature_runtime.definitions.transformations import sha256_of_source
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import offline_store_bucket
-from feature_runtime.transformations import sha256_of_source
 
 if TYPE_CHECKING:
-    from feature_runtime.definitions import Definitions
+    from feature_runtime.definitions.feature_repo import Definitions
 
 Description = dict[str, Any]
 

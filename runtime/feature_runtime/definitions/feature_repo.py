@@ -30,7 +30,7 @@ from feast.repo_operations import get_repo_files, parse_repo
 from pydantic import ValidationError
 
 from feature_runtime.contract import IGNORED_DIRECTORIES
-from feature_runtime.definition_rules import assignments, check_assignments, check_names, check_services, check_views
+from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, check_yaml_variables

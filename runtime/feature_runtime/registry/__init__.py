@@ -1,0 +1,1 @@
+"""The registry: opened, rewritten, and waited for on its read replicas."""
