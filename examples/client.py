@@ -24,7 +24,7 @@ def vectors(service: str, join_key: str, entities: list[int]) -> list[list[objec
     # registry, and a client has none.
     wanted = FeatureService(name=service, features=[])
     answer = store.get_online_features(features=wanted, entity_rows=[{join_key: entity} for entity in entities]).to_dict()
-    # The server answers in an order of its own, so each value is taken by its name.
+    # By name, so that it does not matter in which order anything in between keeps them.
     return [[answer[name][row] for name, _ in contract["features"]] for row in range(len(entities))]
 
 

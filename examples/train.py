@@ -1,6 +1,6 @@
 """Trains a small model on a file of `feature-runtime train-set`, and keeps with it the contract that the file was made by.
 
-    pip install scikit-learn pyarrow
+    pip install scikit-learn pyarrow pandas
     python train.py train-set.parquet left model.joblib
 
 `left` is the label: a column of the file with what the model shall learn, true or false.

@@ -5,6 +5,7 @@ ordered features and their types: what a model was trained on and what it must r
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ class Contract:
     `services` maps a feature service to `{"features": [[name, dtype], …], "sha256": …}` in the order a model receives.
     `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever; `freshness_seconds` to how old the newest
     row of its source may be (its tag `freshness_hours`, else its ttl), without the views that have no such bound. `sources`
-    are the keys in the offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name an
-    entity's column.
+    are the keys in the offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name the
+    columns of entities, also as services and on-demand views ask requests for them.
     """
 
     project: str
@@ -68,9 +69,19 @@ def read_contract(feature_repo: Path) -> Contract:
         },
         ttl_seconds={name: view["ttl_seconds"] or 0 for name, view in lock["views"].items()},
         sources=tuple(sorted({source["file"] for source in lock["sources"].values() if "file" in source})),
-        join_keys=frozenset(entity["join_key"] for entity in lock["entities"].values()),
+        join_keys=frozenset(_join_keys(lock)),
         freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
     )
+
+
+def _join_keys(lock: dict[str, Any]) -> Iterator[str]:
+    yield from (entity["join_key"] for entity in lock["entities"].values())
+    for service in lock["services"].values():
+        for join_key_map in service.get("join_key_maps", {}).values():
+            yield from join_key_map.values()
+    for view in lock.get("on_demand_views", {}).values():
+        for source in view["sources"].values():
+            yield from source.get("join_key_map", {}).values()
 
 
 def _freshness_seconds(view: dict[str, Any]) -> int:

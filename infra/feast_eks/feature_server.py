@@ -122,7 +122,7 @@ def server_workload(args: FeatureServerArgs) -> Workload:
         # Not before it has the definitions and reaches Redis: a roll-out stops at a version that cannot serve.
         "startupProbe": {**ready, "periodSeconds": 3, "failureThreshold": STARTUP_SECONDS // 3},
         "readinessProbe": {**ready, "periodSeconds": READY_PERIOD_SECONDS, "failureThreshold": READY_FAILURES},
-        # Asks for the process alone, and slower to judge: a restart helps neither a busy server nor one whose Redis is away.
+        # Asks for the process, not for its stores, and slower to judge: a restart helps neither a busy server nor one whose Redis is away.
         "livenessProbe": {**alive, "periodSeconds": 20, "failureThreshold": 6},
     }
     spread = [

@@ -9,7 +9,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from feature_runtime import contract
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import Definitions, load_definitions
 from feature_runtime.gate.comparison import NIGHTLY_MARGIN, Comparison, Snapshot
@@ -19,7 +18,7 @@ from feature_runtime.gate.report import as_annotations, as_text
 from feature_runtime.gate.revision import snapshot_of_file, snapshot_of_revision
 from feature_runtime.gate.stores import stores_of
 from feature_runtime.gate.waivers import read_waivers
-from feature_runtime.offline_store.source import ViewSource
+from feature_runtime.offline_store import source
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.format == "text":
         say(as_text(verdict))
     elif arguments.format == "github":
-        say(as_annotations(verdict, definitions.places, _shown(repo), contract.LOCK_FILE))
+        say(as_annotations(verdict, definitions.places, _shown(repo)))
     return {"against": compared_with, **verdict.summary, "exit_code": verdict.exit_code(strict=arguments.strict)}
 
 
@@ -71,8 +70,7 @@ def new_snapshot(repo: Path, definitions: Definitions) -> Snapshot:
 
 def source_problems(definitions: Definitions, repo: Path) -> tuple[tuple[str, str], ...]:
     """(view, what its source lacks), for every source that can be looked into."""
-    readable = [(view.name, ViewSource(view, repo)) for view in definitions.views if ViewSource.readable(view)]
-    return tuple((name, problem) for name, source in readable for problem in source.problems(source.schema()))
+    return tuple((view, problem) for view, _, problem in source.source_problems(definitions.views, repo))
 
 
 def _old_side(repo: Path, arguments: argparse.Namespace) -> tuple[Snapshot, str]:

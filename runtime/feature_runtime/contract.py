@@ -26,21 +26,32 @@ LIST_OF_STRINGS = re.compile(r'\[(?:\s*"(?:[^"\\]|\\.)*",?)+\s*\]')
 Contract = dict[str, Any]
 
 
+def definition_files(feature_repo: Path) -> list[Path]:
+    """The Python files that define the features, sorted: what the cluster gets. Nothing hidden, no caches of tools."""
+    return [
+        path
+        for path in sorted(feature_repo.glob("**/*.py"))
+        if path.is_file()
+        and not any(part in IGNORED_DIRECTORIES or part.startswith(".") for part in path.relative_to(feature_repo).parts[:-1])
+    ]
+
+
 def definitions_sha256(feature_repo: Path) -> str:
     """Digest of the Python files that define the features.
 
     The program that deploys computes the same without this package (a test holds the two together).
     """
     digest = hashlib.sha256()
-    for path in sorted(feature_repo.glob("**/*.py")):
-        relative = path.relative_to(feature_repo)
-        hidden = any(part in IGNORED_DIRECTORIES or part.startswith(".") for part in relative.parts[:-1])
-        if not path.is_file() or hidden:
-            continue
+    for path in definition_files(feature_repo):
         content = path.read_bytes()
-        digest.update(f"{relative.as_posix()}\0{len(content)}\0".encode())
+        digest.update(f"{path.relative_to(feature_repo).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def service_sha256(features: list[list[str]]) -> str:
+    """Digest of a service's vector: its `[view, feature, type]` in their order."""
+    return hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
 
 
 def render(contract: Contract) -> str:

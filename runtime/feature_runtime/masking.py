@@ -1,12 +1,16 @@
 """No password in any log line or error text.
 
 Drivers put whole connection strings into their errors. What the environment holds under a secret's name is replaced
-wherever it would be printed, also in its URL-encoded form.
+wherever it would be printed, also as URLs, JSON and Python write it.
+
+Values under eight characters stand: they are no secrets, and masking a plain word garbles the text. A secret that is a
+longer plain word is masked wherever that word is said; names of a result (its keys) are left as they are.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -20,7 +24,7 @@ class Mask:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         secrets = {value for name, value in environment.items() if name.endswith(SECRET_NAMES) and len(value) >= SHORTEST_SECRET}
-        forms = {form for value in secrets for form in (value, quote(value, safe=""), quote_plus(value))}
+        forms = {form for value in secrets for form in _forms(value)}
         # The longest first: a secret that contains another one must not leave its rest behind.
         self._forms = sorted(forms, key=len, reverse=True)
 
@@ -29,6 +33,23 @@ class Mask:
         for form in self._forms:
             text = text.replace(form, MASK)
         return text
+
+    def within(self, result: Any) -> Any:
+        """A result of a verb without the secrets, in texts at any depth: what holds it can still be read by its keys."""
+        if isinstance(result, str):
+            return self(result)
+        if isinstance(result, dict):
+            return {key: self.within(value) for key, value in result.items()}
+        if isinstance(result, list | tuple):
+            return [self.within(value) for value in result]
+        return result
+
+
+def _forms(value: str) -> set[str]:
+    """A secret as texts hold it: plain, within a URL, within JSON, and within a Python string of either quotes."""
+    json_forms = (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    python_forms = (repr(value)[1:-1], repr(f'"{value}')[2:-1])
+    return {value, quote(value, safe=""), quote_plus(value), *json_forms, *python_forms}
 
 
 class MaskedStream:

@@ -107,7 +107,7 @@ class _Run:
             self._watch(view, load)
         seconds = time.monotonic() - started
         say(f"materialize: {view.name}: {load.written} of {load.read} rows written in {seconds:.1f} s")
-        described = load.described() | {"newest_event_time": newest.isoformat() if newest else None}
+        described = {**load.described(), "newest_event_time": newest.isoformat() if newest else None}
         window_described = {"reason": window.reason, "start": window.start.isoformat(), "end": window.end.isoformat()}
         return {"loaded": True, **window_described, **described, "seconds": round(seconds, 3)}
 

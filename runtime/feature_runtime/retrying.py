@@ -49,7 +49,7 @@ def with_retries(
     what: str,
     action: Callable[[], Result],
     *,
-    seconds: float = 90,
+    seconds: float,
     transient: Callable[[BaseException], bool] = is_transient,
     pause: float = 2,
 ) -> Result:

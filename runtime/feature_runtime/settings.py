@@ -1,5 +1,6 @@
-"""What the environment of a pod tells the verbs. Nothing else reads it, except the feature definitions themselves.
+"""What the environment of a pod tells the verbs.
 
+Nothing else reads it, except the feature definitions themselves, and `masking`, which looks for secrets.
 `feature_store.yaml` refers to variables as `${NAME}`; Feast leaves an unset one in place without a word, so
 `check_yaml_variables` refuses before the literal text is taken for a user name.
 """

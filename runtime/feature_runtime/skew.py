@@ -13,8 +13,7 @@ from typing import Any
 
 from feature_runtime import contract
 from feature_runtime.definitions.feature_repo import load_config, load_definitions
-from feature_runtime.offline_store.history import History
-from feature_runtime.offline_store.point_in_time import JoinedView
+from feature_runtime.offline_store.joined_view import JoinedView, joined_views
 from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.online_store.skew_records import Records
@@ -45,12 +44,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     tallies: dict[str, Tally] = {}
     for name in sorted(locked["services"]):
         vector = vector_of(name, locked, definitions)
-        views = [
-            JoinedView(
-                name=part.name, view=part.view, history=History(part.view, part.source(repo)), keys=part.keys, features=part.features
-            )
-            for part in vector.parts
-        ]
+        views = joined_views(vector.parts, repo)
         ends = _ends(views, records)
         entities = sample(views, ends, count=arguments.sample, seed=f"{now:%Y-%m-%d} {name}", memory_mib=arguments.memory_mib)
         _require(entities, vector)

@@ -10,8 +10,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 from feature_runtime import contract
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.offline_store.history import History, arrow_type
+from feature_runtime.offline_store.history import arrow_type
+from feature_runtime.offline_store.joined_view import joined_views, time_column, time_unit
 from feature_runtime.offline_store.labels import Expected, Labels, open_location, read_labels
-from feature_runtime.offline_store.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.source import UNREADABLE, check_sources
 from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.offline_store.vector_values import values
@@ -64,9 +65,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         say(f"train-set: {labels.rows} labels; joining {', '.join(part.name for part in vector.parts)}")
         schema = _schema(labels, vector, locked)
         counted = _Counted(vector)
-        with _written(filesystem, path, directory) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with _written(filesystem, path, directory, schema) as write:
             for table in counted.of(_vectors(labels, vector, repo, arguments.memory_mib)):
-                writer.write_table(table.cast(schema))
+                write(table.cast(schema))
         if counted.rows != labels.rows:
             raise AssertionError(f"{labels.rows} labels went in, {counted.rows} rows came out")
     return {
@@ -98,14 +99,11 @@ def _labels(location: str, expected: Expected, directory: Path, problem: str) ->
 
 def _vectors(labels: Labels, vector: Vector, repo: Path, memory_mib: int) -> Iterator[tuple[pa.Table, pa.RecordBatch]]:
     """For every stretch of labels its rows of the file, and what the join said."""
-    views = [
-        JoinedView(name=part.name, view=part.view, history=History(part.view, part.source(repo)), keys=part.keys, features=part.features)
-        for part in vector.parts
-    ]
+    views = joined_views(vector.parts, repo)
     unit = time_unit(labels.time, views)
     joined = join(labels.keys(unit), views, JoinSettings(memory_mib=memory_mib, unit=unit))
     for own, found in _side_by_side(labels.batches(), joined):
-        columns = values(vector, own, found)
+        columns = values(vector, labels.asked(own), found)
         yield pa.Table.from_arrays([*own.columns, *columns], [*own.schema.names, *(name for _, name in vector.features)]), found
 
 
@@ -155,7 +153,7 @@ class _Counted:
             self.rows += table.num_rows
             for name in self.nulls:
                 self.nulls[name] += table[name].null_count
-            times = {part.name: found[f"{part.name}@event_timestamp"] for part in self._vector.parts}
+            times = {part.name: found[time_column(part.name)] for part in self._vector.parts}
             for name, column in times.items():
                 self.without[name] += column.null_count
             nothing = [pc.is_null(column).to_numpy(zero_copy_only=False) for column in times.values()]
@@ -183,21 +181,41 @@ def _output(location: str, *, overwrite: bool) -> tuple[Any, str, str]:
 
 
 @contextmanager
-def _written(filesystem: Any, path: str, directory: str) -> Iterator[str]:
-    """A file to write to, which takes its place only when everything is in it."""
+def _written(filesystem: Any, path: str, directory: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Writes tables to a file, which takes its place only when everything is in it."""
     remote = "s3" in filesystem.protocol
     unfinished = Path(directory, "output.parquet") if remote else Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+
+    def write(table: pa.Table) -> None:
+        with _writing(path):
+            writer.write_table(table)
+
     try:
-        yield str(unfinished)
-        if remote:
-            # An object is there only after its upload is complete.
-            filesystem.put_file(str(unfinished), path)
-        else:
-            unfinished.replace(path)
-    except UNREADABLE as error:
-        raise Refusal(f"the output {path} cannot be written: {first_line(error)}.") from None
+        with _writing(path):
+            writer = pq.ParquetWriter(str(unfinished), schema, compression="zstd")
+        try:
+            yield write
+        except BaseException:
+            with suppress(*UNREADABLE):
+                writer.close()
+            raise
+        with _writing(path):
+            writer.close()
+            if remote:
+                # An object is there only after its upload is complete.
+                filesystem.put_file(str(unfinished), path)
+            else:
+                unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise Refusal(f"the output {path} cannot be written: {first_line(error)}.") from None
 
 
 def _memory(text: str) -> int:

@@ -1,6 +1,7 @@
 """A recording stand-in for the Pulumi engine: what the program registers, as it goes over the wire."""
 
 import atexit
+import copy
 import functools
 import json
 import runpy
@@ -100,12 +101,18 @@ class Engine(pulumi.runtime.Mocks):
 
 def stack_config(stack: str = "local", **overrides: Any) -> dict[str, Any]:
     """The `config` of a stack file, with keys of feast-eks replaced (or, with None, removed)."""
-    config = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
+    config = copy.deepcopy(_stack_file(stack))
     for key, value in overrides.items():
         if value is None:
             config.pop(f"feast-eks:{key}", None)
         else:
             config[f"feast-eks:{key}"] = value
+    return config
+
+
+@functools.cache
+def _stack_file(stack: str) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
     return config
 
 

@@ -3,11 +3,10 @@
 import copy
 from typing import Any
 
-import yaml
 from hypothesis import strategies as st
 
 from feast_eks.settings import SECRET_KEYS, Settings
-from tests.infra.engine import PROJECT
+from tests.infra.engine import stack_config
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 ARN = "arn:aws:{}:eu-west-1:123456789012:{}"
@@ -59,8 +58,7 @@ GARBAGE = [None, True, "", "two", -1, 0, 3.5, 10**12, [], ["x"], {}, {"a": {"b":
 
 def config_of(stack: str) -> dict[str, Any]:
     """The `feast-eks:` part of a stack file, without the prefix."""
-    config = yaml.safe_load((PROJECT / "stacks" / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return {key.removeprefix("feast-eks:"): value for key, value in config.items() if key.startswith("feast-eks:")}
+    return {key.removeprefix("feast-eks:"): value for key, value in stack_config(stack).items() if key.startswith("feast-eks:")}
 
 
 def leaves(schema: dict[str, Any], definitions: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], dict[str, Any]]:

@@ -10,10 +10,12 @@ import yaml
 
 from feast_eks.aws_access import PATH
 from feast_eks.feature_server import REQUEST_RATE_METRIC
+from feast_eks.identities import CLUSTER_CLIENT, IDENTITIES
 from feast_eks.network import CLIENT_NAMESPACE_LABEL
 from feast_eks.offline_store import key_alias
-from feast_eks.settings import OnlineStoreSettings, RegistrySettings
-from tests.infra.engine import PROJECT, Engine, run_program, stack_config
+from feast_eks.settings import OnlineStoreSettings, RegistrySettings, parse_settings
+from tests.infra.engine import AUTHORITY, PROJECT, Engine, run_program, stack_config
+from tests.infra.modes import GOOD, secrets_of
 
 DOCS = PROJECT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
@@ -130,6 +132,33 @@ def test_the_label_of_clients_is_the_one_that_the_network_asks_for():
     ((key, value),) = CLIENT_NAMESPACE_LABEL.items()
     assert f"{key}={value}" in DEPLOY
     assert f'{key}: "{value}"' in (DOCS / "outputs.md").read_text()
+
+
+def test_the_rights_of_users_of_an_external_redis_are_those_of_the_identities():
+    section = DEPLOY.partition("### Stores that exist already")[2].partition("\n## ")[0]
+    written = dict(re.findall(r"^ *\| `([\w-]+)` \| `on (.+)` \|$", section, re.MULTILINE))
+    assert written == {identity.name: identity.online_store_rules for identity in IDENTITIES if identity.online_store}
+    assert f"`{CLUSTER_CLIENT}`" in section, "a client of a Redis Cluster asks where keys lie"
+
+
+def test_the_example_of_external_stores_is_taken_by_the_program():
+    (values,) = (
+        {key.removeprefix("feast-eks:"): value for key, value in document["config"].items()}
+        for block in blocks(DEPLOY, "yaml")
+        for document in yaml.safe_load_all(block)
+        if "config" in document
+    )
+    values["registry"]["external"]["ca_certificate"] = AUTHORITY  # the one of the example is the reader's
+    found = parse_settings(GOOD | values, "dev", PROJECT, secret_keys=secrets_of(values).keys())
+    assert found.registry.external
+    assert found.online_store.external
+
+
+def test_a_smoke_test_by_hand_asks_for_other_entities():
+    page = (DOCS / "operations.md").read_text()
+    name = re.search(r'select\(\.name == "(\w+)"\)', page)[1]
+    (container,) = run_program(stack_config()).of_type("batch/v1:Job")["smoke-test-job"].inputs["spec"]["template"]["spec"]["containers"]
+    assert name in {variable["name"] for variable in container["env"]}
 
 
 @pytest.fixture(scope="module")

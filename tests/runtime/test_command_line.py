@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_runtime.masking import Mask
-from feature_runtime.offline_store.source import fits
+from feature_runtime.offline_store.column_types import fits
 
 
 def test_every_verb_of_the_contract_is_there(repository):
@@ -74,6 +74,37 @@ def test_a_secret_is_masked_in_its_url_form_and_a_short_word_is_not():
     assert mask("postgresql://u:p%2Fwith%2Bsigns%26more@h") == "postgresql://u:***@h"
     assert mask("p/with+signs&more") == "***"
     assert mask("s3://sandbox untouched-value") == "s3://sandbox untouched-value"
+
+
+ESCAPED = "p\"Loud\\Sécr'et 0123"
+
+
+def test_a_secret_that_json_and_python_escape_is_masked_in_both():
+    mask = Mask({"A_PASSWORD": ESCAPED})
+    said = [ESCAPED, f"it's {ESCAPED!r}", repr(f'"{ESCAPED}"'), json.dumps(ESCAPED), json.dumps({"a": ESCAPED}, ensure_ascii=False)]
+    for text in said:
+        masked = mask(text)
+        assert "***" in masked
+        assert "Loud" not in masked
+        assert "0123" not in masked
+
+
+def test_a_masked_result_is_read_by_its_keys_though_a_password_is_a_word_of_it():
+    mask = Mask({"A_PASSWORD": "features", "B_PASSWORD": 'ends"with'})
+    result = {"features": ["age", "two features"], "said": {"deep": ('ends"with', 3, None, True)}}
+    assert mask.within(result) == {"features": ["age", "two ***"], "said": {"deep": ["***", 3, None, True]}}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_verb_says_is_masked_whether_it_fails_or_not(stores, fails):
+    repo = stores.repo.rename(stores.repo.with_name(ESCAPED))
+    path = repo / "entities.py"
+    if fails:
+        path.write_text(path.read_text() + "\nimport os\nraise RuntimeError(os.environ['REGISTRY_PASSWORD'])\n")
+    outcome = stores.run(["lock"], {"FEATURE_REPO_DIR_ENV_VAR": str(repo), "REGISTRY_PASSWORD": ESCAPED})
+    assert "***" in (outcome.error if fails else outcome.ok()["lock"])
+    for text in (outcome.stdout, outcome.stderr):
+        assert "Loud" not in text
 
 
 def test_sample_data_is_the_same_on_the_same_day_and_has_leavers(stores, tmp_path):

@@ -40,6 +40,15 @@ def test_the_program_reads_what_the_runtime_wrote(repository):
     assert read.services["attrition_model_v1"]["sha256"] == lock["services"]["attrition_model_v1"]["sha256"]
 
 
+def test_the_program_knows_a_key_by_every_name_that_requests_give_it(tmp_path, repository):
+    lock = contract.read(repository / "tests" / "second_feature_repo" / "feature_repo")
+    view = next(view for view in lock["on_demand_views"].values() if any("view" in source for source in view["sources"].values()))
+    next(source for source in view["sources"].values() if "view" in source)["join_key_map"] = {"card_id": "lender_id"}
+    lock["definitions_sha256"] = contract.definitions_sha256(tmp_path)
+    (tmp_path / contract.LOCK_FILE).write_text(contract.render(lock))
+    assert program.read_contract(tmp_path).join_keys >= {"card_id", "payee_id", "lender_id"}
+
+
 @pytest.fixture
 def repo(tmp_path, repository):
     shutil.copytree(repository / "feature_repo", tmp_path / "repo", ignore=shutil.ignore_patterns("data"))

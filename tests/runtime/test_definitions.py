@@ -19,7 +19,8 @@ def repo(tmp_path, repository):
 
 
 def append(repo, file, text):
-    (repo / file).write_text((repo / file).read_text() + text)
+    with (repo / file).open("a") as appended:
+        appended.write(text)
 
 
 def line_of(repo, file, text):
@@ -192,6 +193,48 @@ def test_a_view_that_a_service_uses_plain_and_under_another_name_is_refused(repo
         'employee_features[["overtime"]].with_name("other")])\n',
     )
     assert "uses employee_features both as it is and under another name" in refusal(repo)
+
+
+ORDERS = """
+from feast import Entity, FeatureService, FeatureView, Field, ValueType
+from feast.types import Float64, Int32, Int64
+from data_sources import employee_attrition
+from feature_views import employee_features
+
+order = Entity(name="order", join_keys=["order_id"], value_type=ValueType.INT64)
+orders = FeatureView(name="orders", entities=[order], source=employee_attrition,
+    schema=[Field(name="order_id", dtype=Int64), Field(name="amount", dtype=Float64), Field(name="employee_id", dtype=Int64)])
+weighed = Entity(name="weighed", join_keys=["weight"], value_type=ValueType.DOUBLE)
+weights = FeatureView(name="weights", entities=[weighed], source=employee_attrition,
+    schema=[Field(name="weight", dtype=Float64), Field(name="heavy", dtype=Int64)])
+narrow = Entity(name="narrow", join_keys=["order_id"], value_type=ValueType.INT32)
+parcels = FeatureView(name="parcels", entities=[narrow], source=employee_attrition,
+    schema=[Field(name="order_id", dtype=Int32), Field(name="boxes", dtype=Int64)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("features", "rule"),
+    [
+        ('orders[["amount", "employee_id"]], employee_features[["tenure"]]', "two columns of the answer would be called employee_id"),
+        ('weights[["heavy"]]', "the join key 'weight' of 'weights' is a Float64"),
+        ('orders[["amount"]], parcels[["boxes"]]', "the join key 'order_id' is a Int32 in 'parcels' and a Int64 in another view"),
+    ],
+    ids=["a feature called like a key", "a key of a type that has no bytes", "a key of two types"],
+)
+def test_a_service_that_no_server_could_answer_is_refused_with_every_other_such(repo, features, rule):
+    append(repo, "orders.py", f'{ORDERS}first = FeatureService(name="first_v1", features=[{features}])\n')
+    line = line_of(repo, "orders.py", "first = FeatureService")
+    assert f"orders.py:{line}: the feature service 'first_v1': {rule}" in refusal(repo)
+    append(repo, "orders.py", 'second = FeatureService(name="second_v1", features=[weights[["heavy"]]])\n')
+    text = refusal(repo)
+    assert text.count(f"'first_v1': {rule}") == 1, "said once, though a service has two questions"
+    assert "'second_v1': the join key 'weight'" in text
+
+
+def test_views_that_no_server_could_answer_together_may_be_defined(repo):
+    append(repo, "orders.py", f'{ORDERS}first = FeatureService(name="first_v1", features=[orders[["amount"]]])\n')
+    assert "first_v1" in [service.name for service in load_definitions(repo).services]
 
 
 def test_a_repo_without_views_is_refused(tmp_path):

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_runtime.offline_store import point_in_time
-from feature_runtime.offline_store.history import TIME, History, as_integers
-from feature_runtime.offline_store.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.history import TIME, History, as_integers, field_column
+from feature_runtime.offline_store.joined_view import JoinedView, time_unit
+from feature_runtime.offline_store.point_in_time import JoinSettings, join
+from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.refusal import Refusal
 
@@ -103,7 +105,7 @@ def joined(examples, labels, **changes):
     kinds = {"a": pa.int64(), "b": pa.string()}
     views = [example.joined for example in examples]
     unit = time_unit(UTC_TIME, views)
-    keys = {key: pa.array([label[key] for label in labels], kinds[key]) for key in kinds}
+    keys = {field_column(key): pa.array([label[key] for label in labels], kinds[key]) for key in kinds}
     batch = pa.RecordBatch.from_pydict({**keys, TIME: as_integers(pa.array([label["when"] for label in labels], UTC_TIME), unit)})
     # In several batches, as a file comes.
     batches = [batch.slice(0, len(labels) // 2), batch.slice(len(labels) // 2)]
@@ -220,9 +222,33 @@ def test_times_that_differ_by_a_nanosecond_are_told_apart(tmp_path):
     )
     one = JoinedView(name="fine", view=view, history=History(view, ViewSource(view, tmp_path)), keys={"a": "a"}, features=["number"])
     unit = time_unit(nanoseconds, [one])
-    asked = pa.RecordBatch.from_pydict({"a": [1, 1, 1], TIME: as_integers(pa.array([at - 1, at, at + 1]).cast(nanoseconds), unit)})
+    asked = pa.RecordBatch.from_pydict(
+        {field_column("a"): [1, 1, 1], TIME: as_integers(pa.array([at - 1, at, at + 1]).cast(nanoseconds), unit)}
+    )
     (found,) = join([asked], [one], JoinSettings(memory_mib=64, unit=unit))
     assert found["fine__number"].to_pylist() == [None, 10, 20]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_both_ends_count_exactly_whatever_the_unit_of_the_source(tmp_path, unit):
+    table = pa.table({"a": [1], "when": pa.array([START], UTC_TIME).cast(pa.timestamp(unit)), "number": [7]})
+    pq.write_table(table, tmp_path / "history.parquet")
+    view = FeatureView(
+        name="one",
+        entities=[Entity(name="a", join_keys=["a"], value_type=ValueType.INT64)],
+        ttl=timedelta(seconds=2.5),
+        source=FileSource(name="source", path=str(tmp_path / "history.parquet"), timestamp_field="when"),
+        schema=[Field(name="a", dtype=Int64), Field(name="number", dtype=Int64)],
+    )
+    one = JoinedView(name="one", view=view, history=History(view, ViewSource(view, tmp_path)), keys={"a": "a"}, features=["number"])
+    for seconds, number in ((-0.000001, None), (0, 7), (0.7, 7), (2.5, 7), (2.500001, None)):
+        moment = START + timedelta(seconds=seconds)
+        times = as_integers(pa.array([moment], UTC_TIME), time_unit(UTC_TIME, [one]))
+        asked = pa.RecordBatch.from_pydict({field_column("a"): [1], TIME: times})
+        (found,) = join([asked], [one], JoinSettings(memory_mib=64, unit=time_unit(UTC_TIME, [one])))
+        assert found["one__number"].to_pylist() == [number]
+        # Of the history no more is read than counts.
+        assert sample([one], {"one": moment}, count=1, seed="", memory_mib=64) == ([{"a": 1}] if number else [])
 
 
 def test_whole_numbers_stay_whole_with_nulls_among_them(folder):

@@ -7,7 +7,18 @@ import signal
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64
+
+from feature_runtime.offline_store.history import History
+from feature_runtime.offline_store.joined_view import JoinedView
+from feature_runtime.offline_store.sampling import sample
+from feature_runtime.offline_store.source import ViewSource
+from feature_runtime.offline_store.vector import Vector
+from feature_runtime.proving.comparison import Comparison, Tally
 
 SERVICE = "attrition_model_v1"
 KEY = f"feast-eks:skew:employee_attrition:{SERVICE}"
@@ -34,17 +45,32 @@ class Probe:
 
 
 @pytest.fixture
-def probe(applied, rows, midnight, free_port, wait_for):
-    applied.put(rows({employee: midnight(2) for employee in EMPLOYEES}))
-    applied.materialize("--backfill").ok()
-    port = free_port()
-    ports = ["--port", str(port), "--grpc-port", "0", "--metrics-port", str(free_port())]
-    running = applied.start(["serve", *ports], applied.environment("serve"))
-    wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).read(), OSError, seconds=60)
-    yield Probe(applied, port)
+def served(rows, midnight, free_port, wait_for):
+    """Load employees into a feature store, and serve it."""
+    with contextlib.ExitStack() as ends:
+
+        def serve(stores):
+            stores.put(rows({employee: midnight(2) for employee in EMPLOYEES}))
+            stores.materialize("--backfill").ok()
+            port = free_port()
+            ports = ["--port", str(port), "--grpc-port", "0", "--metrics-port", str(free_port())]
+            running = stores.start(["serve", *ports], stores.environment("serve"))
+            ends.callback(end, running.pid)
+            wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).read(), OSError, seconds=60)
+            return Probe(stores, port)
+
+        yield serve
+
+
+def end(pid):
     with contextlib.suppress(ProcessLookupError):
-        os.kill(running.pid, signal.SIGKILL)
-        os.waitpid(running.pid, 0)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def probe(applied, served):
+    return served(applied)
 
 
 def test_what_is_served_as_it_was_loaded_does_not_differ(probe):
@@ -56,7 +82,7 @@ def test_what_is_served_as_it_was_loaded_does_not_differ(probe):
 
 
 def test_values_that_are_not_what_the_history_says_are_counted_and_named(probe):
-    corrected = [row | ({"salary_band": 99} if row["employee_id"] in (7, 8) else {}) for row in probe.stores.records()]
+    corrected = [row | ({"salary_band": 987_654_321} if row["employee_id"] in (7, 8) else {}) for row in probe.stores.records()]
     corrected[10]["tenure"] = None
     probe.stores.put(corrected)
     probe.stores.redis.delete(*probe.stores.redis.keys(b"*employee_id*\x1e\x00\x00\x00\x00\x00\x00\x00employee_attrition"))
@@ -69,7 +95,7 @@ def test_values_that_are_not_what_the_history_says_are_counted_and_named(probe):
     assert {"entity": {"employee_id": 11}, "features": ["tenure"]} in service["examples"]
     assert {example["entity"]["employee_id"] for example in service["examples"]} == {7, 8, 11, 30}
     # They describe people.
-    assert "99" not in outcome.stdout
+    assert "987654321" not in outcome.stdout
     # Recorded all the same: an alert looks at it.
     assert (probe.record()["differing"], probe.record()["ratio"]) == (9, 0.05)
     probe.run("--tolerated-ratio", "0.05").ok()
@@ -78,13 +104,53 @@ def test_values_that_are_not_what_the_history_says_are_counted_and_named(probe):
 
 def test_more_entities_than_one_request_takes_are_each_held_against_their_own_history(probe, rows, midnight):
     probe.stores.put(rows({employee: midnight(1) for employee in range(1, 1201)}))
-    probe.stores.materialize("--backfill").ok()
+    probe.stores.materialize("--overlap-hours", "72").ok()
     corrected = {1, 499, 500, 501, 1000, 1001, 1200}
     probe.stores.put([row | ({"salary_band": 99} if row["employee_id"] in corrected else {}) for row in probe.stores.records()])
     service = probe.run("--sample", "2000").result["services"][SERVICE]
     assert (service["entities"], service["compared"], service["differing"]) == (1200, 7200, len(corrected))
     assert service["worst_features"] == {"salary_band": len(corrected)}
     assert {example["entity"]["employee_id"] for example in service["examples"]} <= corrected
+
+
+def test_a_join_key_may_be_called_id(stores, served, rows, midnight):
+    stores.put(rows({1: midnight(2)}))
+    stores.edit("data_sources.py", "    timestamp_field=", '    field_mapping={"employee_id": "id"},\n    timestamp_field=')
+    stores.edit("entities.py", 'join_keys=["employee_id"]', 'join_keys=["id"]')
+    stores.edit("feature_views.py", 'Field(name="employee_id"', 'Field(name="id"')
+    stores.lock()
+    stores.prepare_registry().ok()
+    stores.apply().ok()
+    service = served(stores).run().ok()["services"][SERVICE]
+    assert (service["entities"], service["compared"], service["differing"]) == (30, 180, 0)
+
+
+def test_keys_that_differ_by_case_alone_are_sampled_as_they_belong_together(tmp_path):
+    moment = datetime(2026, 3, 4, tzinfo=UTC)
+    rows = [{"t": number, "T": -number, "at": moment} for number in range(1, 6)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    view = FeatureView(
+        name="cased",
+        entities=[Entity(name=f"entity_{key}", join_keys=[key], value_type=ValueType.INT64) for key in ("t", "T")],
+        ttl=timedelta(days=1),
+        source=FileSource(name="rows", path=str(tmp_path / "rows.parquet"), timestamp_field="at"),
+        schema=[Field(name="t", dtype=Int64), Field(name="T", dtype=Int64)],
+    )
+    cased = JoinedView(
+        name="cased", view=view, history=History(view, ViewSource(view, tmp_path)), keys={"t": "t", "T": "other"}, features=[]
+    )
+    found = sample([cased], {"cased": moment}, count=9, seed="", memory_mib=64)
+    assert sorted(found, key=lambda key: key["t"]) == [{"t": row["t"], "other": row["T"]} for row in rows]
+
+
+def test_entities_that_differ_are_named_as_a_request_names_them():
+    vector = Vector(service="s", sha256="", features=[("v", "f")], dtypes={("v", "f"): Int64}, parts=[], computed={}, keys={}, requests={})
+    tally = Tally()
+    comparison = Comparison(vector=vector, views=[], ends={}, memory_mib=64)
+    comparison._count(
+        [{"born": datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC), "mark": b"a", "n": 1}], {"f": {"values": [2]}}, [[[3]]], tally
+    )
+    assert tally.examples == [{"entity": {"born": -2, "mark": "YQ==", "n": 1}, "features": ["f"]}]
 
 
 def test_what_the_last_load_could_not_see_does_not_count(probe, rows, midnight):

@@ -287,6 +287,11 @@ def test_an_unknown_service_a_stale_lock_and_a_missing_file_are_refused(employee
     assert not output.exists()
 
 
+def test_an_output_that_cannot_be_written_is_named(employees, labels_file, tmp_path):
+    error = train(employees, labels_file(lambda table: table), "s3://nobody-made-this-bucket/out.parquet").error
+    assert "the output nobody-made-this-bucket/out.parquet cannot be written: FileNotFoundError" in error
+
+
 def test_nothing_is_left_of_a_run_that_failed(employees, labels_file, tmp_path, monkeypatch):
     monkeypatch.setattr(train_set, "values", lambda *_: 1 / 0)
     labels = labels_file(lambda table: table)

@@ -26,7 +26,8 @@ def registry_alerts(namespace: str, *, replicated: bool) -> list[Alert]:
             expr=f"{postgres('pg_up')} == 0",
             summary="PostgreSQL does not answer in pod {{ $labels.pod }}.",
             description=(
-                "Running feature servers go on answering from memory. New ones cannot start, and materialization and `pulumi up` fail."
+                "Running feature servers go on answering from memory. Without the primary, or the only one, materialization and "
+                "`pulumi up` fail; new servers start only where a read replica answers."
             ),
         ),
         Alert(

@@ -4,33 +4,26 @@ What is described is what models, training and stored values depend on. What has
 file stays one that people read.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, OnDemandFeatureView, StreamFeatureView
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.permissions.permission import Permission
 
-from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256
+from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256, service_sha256
+from feature_runtime.definitions.feature_repo import OWN_PREFIX, Definitions
 from feature_runtime.definitions.transformations import sha256_of_source
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import offline_store_bucket
 
-if TYPE_CHECKING:
-    from feature_runtime.definitions.feature_repo import Definitions
-
 Description = dict[str, Any]
 
-OWN_PREFIX = "__"
-"""Of the objects that Feast makes by itself: the entity of views that have none, the request source of an input schema."""
 
-
-def contract_of_definitions(repo: Path, definitions: "Definitions") -> Contract:
+def contract_of_definitions(repo: Path, definitions: Definitions) -> Contract:
     """The contract that the feature repo's definitions make, as `lock` writes it and `apply` compares it."""
     described = describe(
         project=definitions.project,
@@ -134,7 +127,11 @@ def describe_view(view: FeatureView) -> Description:
 def describe_on_demand_view(view: OnDemandFeatureView) -> Description:
     """A view that is computed when it is asked for: from which columns, and the digest of the code that does it."""
     inputs: dict[str, Any] = {
-        projection.name_to_use(): {"view": projection.name, "features": _fields(projection.features)}
+        projection.name_to_use(): {
+            "view": projection.name,
+            "features": _fields(projection.features),
+            **_set(join_key_map=dict(projection.join_key_map or {})),
+        }
         for projection in view.source_feature_view_projections.values()
     }
     inputs |= {name: {"request": _fields(source.schema)} for name, source in view.source_request_sources.items()}
@@ -174,10 +171,9 @@ def describe_service(service: FeatureService, whole: Iterable[str]) -> Descripti
             f"the feature service {service.name!r} has two features of one name ({', '.join(twice)}): "
             "a model could not tell them apart. Rename one in its view."
         )
-    digest = hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
     return {
         "features": features,
-        "sha256": digest,
+        "sha256": service_sha256(features),
         **_set(
             aliases={
                 projection.name_to_use(): projection.name for projection in projections if projection.name_to_use() != projection.name

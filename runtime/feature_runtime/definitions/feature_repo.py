@@ -29,15 +29,15 @@ from feast.repo_contents import RepoContents
 from feast.repo_operations import get_repo_files, parse_repo
 from pydantic import ValidationError
 
-from feature_runtime.contract import IGNORED_DIRECTORIES
+from feature_runtime.contract import definition_files
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
 
-# Only what the cluster gets is copied, so that a definition which reads another file fails here and not there.
-COPIED = ("**/*.py", ".feastignore")
 COPY_PREFIX = "feature-repo-"
+OWN_PREFIX = "__"
+"""Of the objects that Feast makes by itself: the entity of views that have none, the request source of an input schema."""
 DEFINED = (BaseFeatureView, FeatureService, Entity, DataSource)
 
 
@@ -55,7 +55,7 @@ class Definitions:
     @property
     def entities(self) -> list[Entity]:
         """The repo's own entities, without Feast's stand-in for views that have none."""
-        return [entity for entity in self.contents.entities if not entity.name.startswith("__")]
+        return [entity for entity in self.contents.entities if not entity.name.startswith(OWN_PREFIX)]
 
     @property
     def views(self) -> list[FeatureView]:
@@ -161,12 +161,9 @@ def _clean_copy(repo: Path) -> Iterator[Path]:
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix=COPY_PREFIX) as directory:
         copy = Path(directory).resolve()
-        for path in sorted(found for pattern in COPIED for found in repo.glob(pattern)):
-            relative = path.relative_to(repo)
-            hidden = any(part in IGNORED_DIRECTORIES or part.startswith(".") for part in relative.parts[:-1])
-            if hidden or not path.is_file():
-                continue
-            target = copy / relative
+        # Only what the cluster gets is copied, so that a definition which reads another file fails here and not there.
+        for path in definition_files(repo):
+            target = copy / path.relative_to(repo)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         _forget_earlier_copies()

@@ -13,6 +13,9 @@ from feast.repo_contents import RepoContents
 
 from feature_runtime.refusal import Refusal
 from feature_runtime.serving import on_demand
+from feature_runtime.serving.describing import computed_view, service_as_asked, stored_view
+from feature_runtime.serving.drafting import make_question
+from feature_runtime.serving.question import PlanRefused
 
 if TYPE_CHECKING:
     from feature_runtime.definitions.feature_repo import Definitions
@@ -104,7 +107,7 @@ def check_views(definitions: "Definitions", places: dict[int, str]) -> None:
 
 
 def check_services(definitions: "Definitions", places: dict[int, str]) -> None:
-    """Refuse services whose features Feast would look up in the registry at the time of the apply, or could never compare."""
+    """Refuse services that Feast would complete from the registry when it applies, or never compare, or that no server could answer."""
     for service in definitions.services:
         aliases: dict[str, set[bool]] = {}
         for projection in service.feature_view_projections:
@@ -119,3 +122,31 @@ def check_services(definitions: "Definitions", places: dict[int, str]) -> None:
                 f"{places.get(id(service), service.name)}: the feature service {service.name!r} names {', '.join(named)} as text. "
                 "Name the view itself and list its features: what models receive is decided here, not by whatever the registry holds."
             )
+    _check_questions(definitions, places)
+
+
+def _check_questions(definitions: "Definitions", places: dict[int, str]) -> None:
+    """Refuse services that no server could make its plan of: one such in the registry, and none would start or reload."""
+    description = {
+        "project": definitions.project,
+        "views": {
+            **{view.name: stored_view(view, view.name) for view in definitions.views},
+            **{view.name: computed_view(view) for view in definitions.on_demand_views},
+        },
+    }
+    problems = []
+    for service in definitions.services:
+        asked = service_as_asked(service)
+        rules: set[str] = set()
+        for full_names in (False, True):
+            try:
+                make_question(
+                    description, asked["features"], asked["projections"], full_names=full_names, service=service.name, sha256=None
+                )
+            except PlanRefused as refused:
+                rules.add(str(refused))
+        problems += [f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {rule}" for rule in sorted(rules)]
+    if problems:
+        raise Refusal(
+            f"{'; '.join(problems)}. No server could answer, or start with these definitions. Rename or retype in the views what is named."
+        )

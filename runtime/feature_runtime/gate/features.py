@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from feature_runtime.gate.comparison import YES, Comparison, Description, tags, view_of
 from feature_runtime.gate.rule import BREAKING, INFO, WARNING, Hit, Severity, rule
 from feature_runtime.gate.services import features as service_features
+from feature_runtime.gate.services import listed
 
 NEW_FEATURE = "Add the feature under a new name, load it, move the models to a service that has it, and remove the old one."
 VECTOR = ("vector_index", "vector_length", "vector_search_metric")
@@ -85,7 +86,7 @@ def renamed(c: Comparison) -> Iterator[Hit]:
     "a feature's type changes, to a wider one too",
     BREAKING,
     but="warning with the view's tag `retype_ok: true`, or when no service uses it",
-    why="the old type is served until every entity was loaded again, and a model was trained on the old one",
+    why="a stored value of the old type is answered as null until its entity is loaded again, and a model was trained on the old one",
     remedy=f"{NEW_FEATURE} If all readers take both types, tag the view `retype_ok: true` and load everything again.",
 )
 def retyped(c: Comparison) -> Iterator[Hit]:
@@ -157,13 +158,13 @@ def request_changed(c: Comparison) -> Iterator[Hit]:
     for name, before, after in c.kept("views"):
         old, new = _requested(before), _requested(after)
         if old != new:
-            reason = f"{name} asked for {_listed(old)}, asks for {_listed(new)}"
+            reason = f"{name} asked for {listed(old)}, asks for {listed(new)}"
             yield Hit(f"views.{name}", reason, BREAKING if c.in_use(name) else WARNING)
 
 
 @rule(
     "F017",
-    "an on-demand view computes from other features",
+    "an on-demand view computes from other features, or by other keys",
     WARNING,
     but="info when features are only added; breaking with the tag `training_frozen: true`",
     why="a model gets numbers of another meaning under the name that it was trained on",
@@ -193,12 +194,12 @@ def _frozen(c: Comparison, view: str) -> Severity:
 
 
 def _requested(view: Description) -> dict[str, str]:
-    return dict(sorted(pair for source in view.get("sources", {}).values() for pair in source.get("request", [])))
+    return dict(pair for source in view.get("sources", {}).values() for pair in source.get("request", []))
 
 
 def _inputs(view: Description) -> set[str]:
-    return {f"{source['view']}.{name}" for source in view.get("sources", {}).values() for name, _ in source.get("features", [])}
-
-
-def _listed(types: dict[str, str]) -> str:
-    return ", ".join(f"{name} {dtype}" for name, dtype in types.items()) or "nothing"
+    return {
+        f"{source['view']}.{name}" + "".join(f" by {key}" for _, key in sorted(source.get("join_key_map", {}).items()))
+        for source in view.get("sources", {}).values()
+        for name, _ in source.get("features", [])
+    }

@@ -18,7 +18,6 @@ from feature_runtime.refusal import Refusal
 from feature_runtime.registry.access import registered_contract
 
 TAG = "feast-eks/gate"
-BEYOND = {"views": ("ttl_seconds",), "services": ("whole_views",)}
 
 
 def registered_snapshot(store: FeatureStore, definitions_sha256: str = "") -> Snapshot:
@@ -49,20 +48,21 @@ def beyond(lock: Contract) -> dict[str, Any]:
     """The part of a contract that `contract.as_registered` leaves out or changes."""
     registered = contract.as_registered(lock)
     found: dict[str, Any] = {"feast_version": lock.get("feast_version")}
-    for section, keys in BEYOND.items():
-        for name, described in lock.get(section, {}).items():
-            held = registered[section][name]
-            if more := {key: described[key] for key in keys if key in described and (key not in held or held[key] != described[key])}:
+    for section, objects in registered.items():
+        for name, held in objects.items() if isinstance(objects, dict) else ():
+            described = lock[section][name]
+            if more := {key: said for key, said in described.items() if key not in held or held[key] != said}:
                 found.setdefault(section, {})[name] = more
     return found
 
 
 def _with(registered: Contract, more: dict[str, Any]) -> Contract:
     whole = copy.deepcopy(registered)
-    if more.get("feast_version"):
-        whole["feast_version"] = more["feast_version"]
-    for section in BEYOND:
-        for name, said in more.get(section, {}).items():
+    sections = dict(more)
+    if feast_version := sections.pop("feast_version", None):
+        whole["feast_version"] = feast_version
+    for section, objects in sections.items():
+        for name, said in objects.items():
             if name in whole.get(section, {}):
                 whole[section][name].update(said)
     return whole

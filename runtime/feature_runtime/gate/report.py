@@ -5,8 +5,10 @@ Both go to stderr: stdout is the one line of JSON that every verb prints, and Gi
 
 from collections.abc import Mapping
 
+from feature_runtime.contract import LOCK_FILE
 from feature_runtime.gate.judgement import Verdict
 from feature_runtime.gate.rule import BREAKING, WARNING, Finding
+from feature_runtime.gate.waivers import FILE as WAIVERS_FILE
 
 COMMANDS = {BREAKING: "error", WARNING: "warning"}
 
@@ -22,7 +24,7 @@ def as_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def as_annotations(verdict: Verdict, places: Mapping[str, str], directory: str, lock_file: str) -> str:
+def as_annotations(verdict: Verdict, places: Mapping[str, str], directory: str) -> str:
     """One workflow command for each finding: at the definition of its object, else at the contract.
 
     `places` maps objects to `file:line` below `directory`.
@@ -30,20 +32,20 @@ def as_annotations(verdict: Verdict, places: Mapping[str, str], directory: str, 
     lines = []
     for finding in verdict.findings:
         command = COMMANDS.get(finding.severity, "notice") if finding.stands else "notice"
-        file, line = _place(finding, places, lock_file)
+        file, line = _place(finding, places)
         waived = f" Waived: {finding.waived}." if finding.waived else ""
         properties = f"file={_property(f'{directory}/{file}')},line={line},title={_property(f'{finding.rule} {finding.object}')}"
         lines.append(f"::{command} {properties}::{_data(f'{finding.reason}. {finding.remedy}{waived}')}")
     return "\n".join(lines)
 
 
-def _place(finding: Finding, places: Mapping[str, str], lock_file: str) -> tuple[str, str]:
+def _place(finding: Finding, places: Mapping[str, str]) -> tuple[str, str]:
     parts = finding.object.split(".")
     for length in range(len(parts), 0, -1):
         if found := places.get(".".join(parts[:length])):
             file, _, line = found.rpartition(":")
             return file, line
-    return ("waivers.yaml" if parts[0] == "waivers" else lock_file), "1"
+    return (WAIVERS_FILE if parts[0] == "waivers" else LOCK_FILE), "1"
 
 
 def _data(text: str) -> str:

@@ -91,6 +91,8 @@ def _complete(contract: Contract) -> Contract:
         contract[section].items()
     for view in [*contract["views"].values(), *contract.get("on_demand_views", {}).values()]:
         dict(view["features"])
+    for view in contract.get("on_demand_views", {}).values():
+        view["sources"].items()
     for view in contract["views"].values():
         _ = view["kind"], view["online"], view["ttl_seconds"], view["entity_columns"]
     for service in contract["services"].values():

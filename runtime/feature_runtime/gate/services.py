@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
-from feature_runtime.gate.comparison import YES, Comparison, Description, tags, view_of
+from feature_runtime.gate.comparison import YES, Comparison, Description, Snapshot, tags, view_of
 from feature_runtime.gate.rule import BREAKING, NEW_SERVICE, WARNING, Hit, rule
 
 DEPRECATION_DAYS = 30
@@ -21,9 +21,41 @@ def features(service: Description) -> dict[str, tuple[str, str]]:
     return {name: (label, dtype) for label, name, dtype in service["features"]}
 
 
+def required_keys(side: Snapshot, service: Description) -> dict[str, str]:
+    """What a request for a service must carry, and of which types: keys of its views and of what its on-demand views read, request data."""
+    views = side.section("views")
+    keys: dict[str, str] = {}
+    requested: dict[str, str] = {}
+    for label in sorted({label for label, *_ in service["features"]}):
+        view = views.get(view_of(service, label), {})
+        if view.get("kind") != "on_demand":
+            keys |= _mapped(view, service.get("join_key_maps", {}).get(label, {}))
+            continue
+        for source in view["sources"].values():
+            requested |= dict(source.get("request", []))
+            keys |= _mapped(views.get(source.get("view"), {}), source.get("join_key_map", {}))
+    return requested | keys
+
+
+def listed(types: dict[str, str]) -> str:
+    """Names with their types, for people."""
+    return ", ".join(f"{name} {dtype}" for name, dtype in sorted(types.items())) or "nothing"
+
+
+def _mapped(view: Description, join_key_map: dict[str, str]) -> dict[str, str]:
+    return {join_key_map.get(name, name): dtype for name, dtype in view.get("entity_columns", [])}
+
+
 def _common(service: Description, other: Description) -> list[str]:
     kept = set(names(other))
     return [name for name in names(service) if name in kept]
+
+
+def _front_and_end(before: Description, after: Description) -> tuple[list[str], list[str]]:
+    """The features of a service up to the last that it had before, and those behind it: all new."""
+    had, has = set(names(before)), names(after)
+    behind = next((count for count, feature in enumerate(reversed(has)) if feature in had), len(has))
+    return has[: len(has) - behind], has[len(has) - behind :]
 
 
 @rule(
@@ -59,11 +91,9 @@ def feature_left_out(c: Comparison) -> Iterator[Hit]:
 def feature_inserted(c: Comparison) -> Iterator[Hit]:
     """A new feature in front of one that was there."""
     for name, before, after in c.kept("services"):
-        kept = set(_common(after, before))
-        listed = names(after)
-        last = max((position for position, feature in enumerate(listed) if feature in kept), default=-1)
-        for position, feature in enumerate(listed[: last + 1], 1):
-            if feature not in kept:
+        front, _ = _front_and_end(before, after)
+        for position, feature in enumerate(front, 1):
+            if feature not in names(before):
                 yield Hit(f"services.{name}.{feature}", f"{name} gets {feature} at position {position}: what follows moves")
 
 
@@ -78,10 +108,7 @@ def feature_inserted(c: Comparison) -> Iterator[Hit]:
 def feature_appended(c: Comparison) -> Iterator[Hit]:
     """A new feature behind all that were there."""
     for name, before, after in c.kept("services"):
-        kept = set(_common(after, before))
-        listed = names(after)
-        last = max((position for position, feature in enumerate(listed) if feature in kept), default=-1)
-        for feature in listed[last + 1 :]:
+        for feature in _front_and_end(before, after)[1]:
             tolerated = tags(after).get("append_ok") == YES
             yield Hit(f"services.{name}.{feature}", f"{name} gets {feature} at its end", WARNING if tolerated else BREAKING)
 
@@ -140,6 +167,21 @@ def renamed_in_the_answer(c: Comparison) -> Iterator[Hit]:
         for key, what in (("join_key_maps", "the join keys that are mapped"), ("precompute_online", "the precomputed vector")):
             if before.get(key) != after.get(key):
                 yield Hit(f"services.{name}", f"{what} of {name}: {before.get(key)} is now {after.get(key)}")
+
+
+@rule(
+    "F008",
+    "a request for a service must carry other entity keys or request data",
+    BREAKING,
+    why="requests that fit before are refused: with too few keys, or with one too many",
+    remedy=NEW_SERVICE,
+)
+def keys_changed(c: Comparison) -> Iterator[Hit]:
+    """Other keys for the same service, wherever that comes from: its views, their entities, what its on-demand views compute from."""
+    for name, before, after in c.kept("services"):
+        old, new = required_keys(c.old, before), required_keys(c.new, after)
+        if old != new:
+            yield Hit(f"services.{name}", f"a request for {name} had to carry {listed(old)}, must now carry {listed(new)}")
 
 
 @rule(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from feature_runtime.gate.comparison import Comparison, Description
+from feature_runtime.gate.comparison import Comparison, Description, Snapshot, view_of
 from feature_runtime.gate.rule import BREAKING, WARNING, Hit, rule
 
 NEW_VIEW = "Add a view under a new name (…_v2) and a service that uses it, load it, move the models, and remove the old one."
@@ -21,17 +21,23 @@ def entities_changed(c: Comparison) -> Iterator[Hit]:
 
 @rule(
     "F033",
-    "a view is no longer served online (`online`, `enabled`)",
+    "a view is no longer served online (`online`, `enabled`), or a service takes one that is not",
     BREAKING,
     but="warning when no service uses it",
-    why="reads fail or stay empty",
+    why="reads fail or stay empty, and no server starts with a service that takes such a view",
     remedy="Remove it from every service first and deploy that.",
 )
 def taken_offline(c: Comparison) -> Iterator[Hit]:
-    """A view that was online."""
+    """A view that was online; a service that newly takes one that is not, itself or through an on-demand view."""
     for name, before, after in c.kept("views"):
         if _served(before) and not _served(after):
             yield Hit(f"views.{name}", f"{name} is no longer online", BREAKING if c.in_use(name) else WARNING)
+    views, services = c.new.section("views"), c.old.section("services")
+    for name, after in sorted(c.new.section("services").items()):
+        newly = _taken(c.new, after) - _taken(c.old, services.get(name, {"features": []}))
+        for view in sorted(newly):
+            if not _served(views.get(view, {})):
+                yield Hit(f"services.{name}", f"{name} takes {view}, which is not online")
 
 
 @rule(
@@ -81,7 +87,7 @@ def ttl_shortened(c: Comparison) -> Iterator[Hit]:
     "F041",
     "a view's ttl is extended, or becomes 0 (for ever)",
     WARNING,
-    why="older values are taken for good ones; with 0 the first load reads a year",
+    why="older values are taken for good ones; with 0 the first load reads the whole source",
     remedy="Nothing, if models may see values of that age.",
 )
 def ttl_extended(c: Comparison) -> Iterator[Hit]:
@@ -107,6 +113,13 @@ def ttl_missing(c: Comparison) -> Iterator[Hit]:
         known = name in old and (old[name].get("ttl_seconds", 0) is None or not c.old.complete)
         if loaded and after["ttl_seconds"] is None and not known:
             yield Hit(f"views.{name}", f"the ttl of {name} is None")
+
+
+def _taken(side: Snapshot, service: Description) -> set[str]:
+    """The views that a service takes, with those that its on-demand views compute from."""
+    direct = {view_of(service, label) for label, *_ in service["features"]}
+    computed = [side.section("views").get(view, {}).get("sources", {}) for view in direct]
+    return direct | {source["view"] for sources in computed for source in sources.values() if "view" in source}
 
 
 def _served(view: Description) -> bool:

@@ -20,7 +20,7 @@ class Load:
     newest: datetime | None = None
 
     def described(self) -> dict[str, Any]:
-        """The counts as a run reports them."""
+        """The counts as a run reports them. The newest time is the run's to say: of a load without rows it is that of the last one."""
         return {
             "rows_read": self.read,
             "rows_written": self.written,
@@ -28,5 +28,4 @@ class Load:
             "rows_without_key": self.without_key,
             "rows_without_time": self.without_time,
             "oldest_event_time": self.oldest.isoformat() if self.oldest else None,
-            "newest_event_time": self.newest.isoformat() if self.newest else None,
         }

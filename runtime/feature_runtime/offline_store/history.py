@@ -23,7 +23,8 @@ BATCH_ROWS = 65_536
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 TIME = "t"
 CREATED = "c"
-TIMESTAMP = pa.timestamp("us", tz="UTC")
+LEAST, MOST = -(2**63) + 1, 2**63 - 1
+"""Of the whole numbers that are times."""
 
 
 def arrow_type(dtype: FeastType) -> pa.DataType | None:
@@ -43,6 +44,9 @@ def as_served(values: pa.Array, dtype: FeastType) -> pa.Array:
         return values
     if "UnixTimestamp" in str(dtype):
         whole = pa.list_(pa.timestamp("s", tz="UTC")) if pa.types.is_list(kind) else pa.timestamp("s", tz="UTC")
+        if pa.types.is_timestamp(values.type):
+            # A cast cuts towards 1970; without a zone, rounding needs no time zone database.
+            values = pc.floor_temporal(pc.cast(values, pa.timestamp(values.type.unit)), unit="second")
         values = pc.cast(values, whole, safe=False)
     # A number becomes the nearest float; an integer that does not fit is an error.
     values = pc.cast(values, kind, safe="Float" not in str(dtype))
@@ -99,7 +103,7 @@ class History:
         return [name for name in (source.timestamp_field, source.created_timestamp_column) if name]
 
     def batches(self, span: Span, keys: Sequence[str], features: Sequence[str], *, created: bool) -> Iterator[pa.RecordBatch]:
-        """Rows of the span: `keys` and `features` by name and in the contract's types, TIME, and CREATED when asked for.
+        """Rows of the span: TIME, CREATED when asked for, `keys` and `features` as `field_column`, in the contract's types.
 
         Raises:
             Refusal: the source cannot be read, or a value does not fit its field's type.
@@ -108,18 +112,20 @@ class History:
         dtypes = {field.name: field.dtype for field in [*self._view.entity_columns, *self._view.features]}
         columns = {name: self._source.column(name) for name in [*keys, *features]}
         wanted = list(dict.fromkeys([event, *(written if created else []), *columns.values()]))
-        for batch in self._read(wanted, self._condition(span, event)):
-            times = as_integers(batch[event], span.unit)
-            inside = pc.less_equal(times, span.latest)
-            if span.earliest is not None:
-                inside = pc.and_(inside, pc.greater_equal(times, span.earliest))
+        first, last = self._bounds(span, event)
+        condition = (pc.field(event) >= first) & (pc.field(event) <= last)
+        for batch in self._read(wanted, condition):
+            # Before anything is converted: a time far outside may not fit the span's unit.
+            inside = pc.and_(pc.greater_equal(batch[event], first), pc.less_equal(batch[event], last))
+            rows = batch if pc.all(inside, skip_nulls=False).as_py() else batch.filter(inside)
             try:
-                made = {f"{CREATED}": as_integers(batch[written[0]], span.unit)} if created and written else {}
-                made |= {f"_{name}": as_served(batch[column], dtypes[name]) for name, column in columns.items()}
+                made = {TIME: as_integers(rows[event], span.unit)}
+                if created and written:
+                    made[CREATED] = as_integers(rows[written[0]], span.unit)
+                made |= {field_column(name): as_served(rows[column], dtypes[name]) for name, column in columns.items()}
             except pa.ArrowException as error:
                 raise Refusal(f"the source {self._source.uri} has a value that does not fit its field: {first_line(error)}.") from None
-            rows = pa.RecordBatch.from_pydict({TIME: times, **made})
-            yield rows if pc.all(inside).as_py() else rows.filter(inside)
+            yield pa.RecordBatch.from_pydict(made)
 
     def _read(self, columns: list[str], condition: pc.Expression) -> Iterator[pa.RecordBatch]:
         try:
@@ -127,14 +133,13 @@ class History:
         except UNREADABLE as error:
             raise Refusal(f"the source at {self._source.uri} cannot be read to its end: {first_line(error)}.") from None
 
-    def _condition(self, span: Span, event: str) -> pc.Expression:
-        """What row groups must hold to be read; in the column's own unit, so rounded outwards."""
+    def _bounds(self, span: Span, event: str) -> tuple[pa.Scalar, pa.Scalar]:
+        """The first and the last time of the span that the column can hold, in its own unit."""
         kind = self._dataset.schema.field(event).type
         here, there = PER_SECOND[kind.unit], PER_SECOND[span.unit]
-        condition = pc.field(event) <= pa.scalar(-(-span.latest * here // there), kind)
-        if span.earliest is not None:
-            condition &= pc.field(event) >= pa.scalar(span.earliest * here // there, kind)
-        return condition
+        first = LEAST if span.earliest is None else -(-span.earliest * here // there)
+        last = span.latest * here // there
+        return pa.scalar(max(first, LEAST), kind), pa.scalar(min(last, MOST), kind)
 
 
 def parquet_batches(dataset: ds.Dataset, columns: list[str], condition: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
@@ -171,11 +176,6 @@ def rows_of(batches: Iterator[pa.RecordBatch], *, rows: int, size: int) -> Itera
         yield pa.Table.from_batches(gathered)
 
 
-def sql_name(name: str) -> str:
-    """A name as SQL writes it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def history_column(field: str) -> str:
-    """The column of a field in a batch, as SQL writes it."""
-    return sql_name(f"_{field}")
+def field_column(field: str) -> str:
+    """The column of a field (of a join key or a feature) in a batch: its name can be none of ours, whatever the field's is."""
+    return f"_{field}"

@@ -5,20 +5,21 @@ what is joined, though somebody writes the file again meanwhile.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.dataset as ds
 from feast.types import FeastType
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from feature_runtime.offline_store.history import TIME, arrow_type, as_integers, parquet_batches
-from feature_runtime.offline_store.source import S3_CLIENT, UNREADABLE, fits
+from feature_runtime.offline_store.column_types import fits
+from feature_runtime.offline_store.history import TIME, arrow_type, as_integers, as_served, field_column, parquet_batches
+from feature_runtime.offline_store.source import S3_CLIENT, UNREADABLE
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import offline_store_endpoint
@@ -63,7 +64,7 @@ class Labels:
     time: pa.DataType
     expected: Expected
     spooled: Path
-    rows: int = field(default=0)
+    rows: int = 0
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The labels in their order, all columns."""
@@ -71,10 +72,33 @@ class Labels:
             yield from stream
 
     def keys(self, unit: str) -> Iterator[pa.RecordBatch]:
-        """What is joined on: the join keys in their types, and TIME as whole numbers of `unit`."""
+        """What is joined on: the join keys (as `field_column`) in their types, and TIME as whole numbers of `unit`.
+
+        Raises:
+            Refusal: a time does not fit the unit, or a key its type.
+        """
         for batch in self.batches():
-            columns = {name: pc.cast(batch[name], arrow_type(dtype)) for name, dtype in self.expected.keys.items()}
-            yield pa.RecordBatch.from_pydict({**columns, TIME: as_integers(batch[self.expected.time], unit)})
+            asked = self.asked(batch)
+            with self._fitting():
+                times = as_integers(batch[self.expected.time], unit)
+            yield pa.RecordBatch.from_pydict({TIME: times, **{field_column(name): asked[name] for name in self.expected.keys}})
+
+    def asked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """A batch of the labels, its join keys and values of the request as a server knows them: in the contract's types.
+
+        Raises:
+            Refusal: a value does not fit its type.
+        """
+        with self._fitting():
+            asked = {name: as_served(batch[name], dtype) for name, dtype in self.expected.typed.items()}
+        return pa.RecordBatch.from_pydict(dict(zip(batch.schema.names, batch.columns, strict=True)) | asked)
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowException as error:
+            raise Refusal(f"the labels have a value that cannot be asked with: {first_line(error)}.") from None
 
 
 def read_labels(location: str, expected: Expected, directory: Path) -> Labels:
@@ -121,7 +145,9 @@ def _open(location: str, expected: Expected) -> tuple[pa.Schema, Iterator[pa.Rec
         reader = pc_csv.open_csv(source, convert_options=pc_csv.ConvertOptions(column_types=types))
         return reader.schema, iter(reader)
     dataset = ds.dataset(path, filesystem=arrow, format="parquet")
-    return dataset.schema, parquet_batches(dataset, dataset.schema.names)
+    # Batches do not tell which columns a file calls REQUIRED.
+    schema = pa.schema([column.with_nullable(True) for column in dataset.schema])
+    return schema, parquet_batches(dataset, schema.names)
 
 
 def _schema_problems(schema: pa.Schema, expected: Expected) -> list[str]:

@@ -9,10 +9,10 @@ Two passes over the history, both in pieces of bounded size. The first reads onl
 each label's row; the second takes the features of these rows. So nothing that grows with the history is ever held or
 sorted, and what grows with the labels is the engine's, which spills.
 """
-# ruff: noqa: S608 - names in a query are our own, or quoted; a value from outside never becomes part of one
+# ruff: noqa: S608 - names in a query are our own, and a value from outside never becomes part of one
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -20,9 +20,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from feast import FeatureView
 
-from feature_runtime.offline_store.history import CREATED, TIME, History, Span, history_column, rows_of, sql_name, unit_of
+from feature_runtime.offline_store.history import CREATED, TIME, Span, field_column, rows_of
+from feature_runtime.offline_store.joined_view import JoinedView, ttl_of
 from feature_runtime.offline_store.table_engine import connect
 from feature_runtime.refusal import Refusal
 
@@ -32,26 +32,6 @@ PIECE_SHARE = 8
 OUT_ROWS = 65_536
 ROW = "n"
 MIB = 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class JoinedView:
-    """A view as it is joined: under which name, on which columns of the labels (join key to column), and what of it."""
-
-    name: str
-    view: FeatureView
-    history: History
-    keys: Mapping[str, str]
-    features: Sequence[str]
-
-    def column(self, feature: str) -> str:
-        """The name of a feature's column in the result."""
-        return f"{self.name}__{feature}"
-
-    @property
-    def time_column(self) -> str:
-        """The name of the column with the event time of the row, a whole number; null where no row counts."""
-        return f"{self.name}@event_timestamp"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +49,14 @@ class JoinSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
+    """A view in the engine, where columns have numbers for names: SQL's take no account of case, and some are ours.
+
+    Its key `k0` is equal to column `keys[0]` of the labels; its features are `f0` and so on.
+    """
+
     number: int
     joined: JoinedView
-    keys: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[str]
 
     @property
     def found(self) -> str:
@@ -81,39 +66,33 @@ class _Place:
     def rows(self) -> str:
         return f"rows_{self.number}"
 
-
-def time_unit(labels: pa.DataType, views: Iterable[JoinedView]) -> str:
-    """The unit in which the labels' and all views' times can be compared exactly."""
-    return unit_of(labels, *(kind for view in views for kind in view.history.times))
+    @property
+    def features(self) -> list[str]:
+        return [f"f{number}" for number in range(len(self.joined.features))]
 
 
 def join(labels: Iterable[pa.RecordBatch], views: Sequence[JoinedView], settings: JoinSettings) -> Iterator[pa.RecordBatch]:
     """What each view knew at each label, in the labels' order.
 
-    `labels` have the key columns in their join keys' types, and TIME as whole numbers of the settings' unit; neither
-    may be null. The result has for each view its `time_column` and the `column` of each of its features.
+    `labels` have the keys (as `field_column`) in their join keys' types, and TIME as whole numbers of the settings' unit;
+    neither may be null. The result has for each view its `time_column` and the `column` of each of its features.
 
     Raises:
         Refusal: a source cannot be read, or was changed in between.
     """
     engine = connect(memory_mib=settings.memory_mib)
-    count = _take_labels(engine, labels)
-    if not count:
+    asked = dict.fromkeys(column for view in views for column in view.keys.values())
+    names = {column: f"k{number}" for number, column in enumerate(asked)}
+    renamed = {TIME: TIME, **{field_column(column): name for column, name in names.items()}}
+    if not _make(engine, "labels", _numbered(_renamed(labels, renamed), "id"), "SELECT * FROM piece"):
         return
-    places = [_Place(number=number, joined=view, keys=_keys(view)) for number, view in enumerate(views)]
+    places = [
+        _Place(number=number, joined=view, keys=[names[column] for column in view.keys.values()]) for number, view in enumerate(views)
+    ]
     for place in places:
         _find_times(engine, place, settings)
         _take_rows(engine, place, settings)
     yield from _result(engine, places)
-
-
-def _keys(view: JoinedView) -> list[tuple[str, str]]:
-    """Column of the labels and column of the history, both as SQL names."""
-    return [(sql_name(column), history_column(key)) for key, column in view.keys.items()]
-
-
-def _take_labels(engine: duckdb.DuckDBPyConnection, labels: Iterable[pa.RecordBatch]) -> int:
-    return _make(engine, "labels", _numbered(labels, "id"), "SELECT * FROM piece")
 
 
 def _make(engine: duckdb.DuckDBPyConnection, table: str, batches: Iterable[pa.RecordBatch], query: str) -> int:
@@ -146,10 +125,10 @@ def _make(engine: duckdb.DuckDBPyConnection, table: str, batches: Iterable[pa.Re
 
 def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
     """Make the table of labels with the event time of the row that counts (`best`), null where none does."""
-    keys = "".join(f", {label} AS k{number}" for number, (label, _) in enumerate(place.keys))
+    keys = "".join(f", {label} AS k{number}" for number, label in enumerate(place.keys))
     engine.execute(f"CREATE TABLE {place.found} AS SELECT id, {TIME}{keys}, NULL::BIGINT AS best FROM labels")
     named = "".join(f"found.k{number}, " for number in range(len(place.keys)))
-    same = "".join(f"found.k{number} = piece.{column} AND " for number, (_, column) in enumerate(place.keys))
+    same = "".join(f"found.k{number} = piece.k{number} AND " for number in range(len(place.keys)))
     count = _one(engine, f"SELECT count(*) FROM {place.found}")
     history = _rows(place, settings, _span(engine, place, settings), whole=False)
     for piece in rows_of(history, rows=max(PIECE_ROWS, count), size=settings.memory_mib * MIB // PIECE_SHARE):
@@ -159,18 +138,18 @@ def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: Join
             f"FROM {place.found} AS found ASOF LEFT JOIN piece ON {same}found.{TIME} >= piece.{TIME}"
         )
         engine.unregister("piece")
-    if settings.with_ttl and (ttl := _ttl(place.joined.view, settings.unit)):
+    if settings.with_ttl and (ttl := ttl_of(place.joined.view, settings.unit)):
         engine.execute(f"UPDATE {place.found} SET best = NULL WHERE {TIME}::HUGEINT - best > {ttl}")
 
 
 def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
     """Make the table of the rows that count: label, event time, features; one row for each label that has one."""
-    same = "".join(f" AND found.k{number} = piece.{column}" for number, (_, column) in enumerate(place.keys))
+    same = "".join(f" AND found.k{number} = piece.k{number}" for number in range(len(place.keys)))
     wanted, first, last = engine.sql(f"SELECT count(best), min(best), max(best) FROM {place.found}").fetchall()[0]
     if not wanted:
         return
     span = Span(unit=settings.unit, earliest=first, latest=last)
-    columns = "".join(f", piece.{history_column(name)}" for name in place.joined.features)
+    columns = "".join(f", piece.{name}" for name in place.features)
     created = f"piece.{CREATED}" if place.joined.history.has_created else f"NULL::BIGINT AS {CREATED}"
     query = (
         f"SELECT found.id, piece.{ROW}, {created}, piece.{TIME} AS at{columns} FROM piece "
@@ -188,25 +167,29 @@ def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinS
 
 
 def _result(engine: duckdb.DuckDBPyConnection, places: Sequence[_Place]) -> Iterator[pa.RecordBatch]:
-    columns, joins = [], []
+    columns, names, joins = [], [], []
     for place in places:
         view, table = place.joined, place.rows
         there = _there(engine, table)
         if there:
             joins.append(f" LEFT JOIN {table} ON labels.id = {table}.id")
-        columns.append(f"{f'{table}.at' if there else 'NULL::BIGINT'} AS {sql_name(view.time_column)}")
-        for name in view.features:
-            value = f"{table}.{history_column(name)}" if there else "NULL"
-            columns.append(f"{value} AS {sql_name(view.column(name))}")
+        columns.append(f"{table}.at" if there else "NULL::BIGINT")
+        columns += [f"{table}.{name}" if there else "NULL" for name in place.features]
+        names += [view.time_column, *(view.column(name) for name in view.features)]
     query = f"SELECT {', '.join(columns) or 'labels.id'} FROM labels{''.join(joins)} ORDER BY labels.id"
-    yield from engine.sql(query).to_arrow_reader(OUT_ROWS)
+    for batch in engine.sql(query).to_arrow_reader(OUT_ROWS):
+        yield pa.RecordBatch.from_arrays(batch.columns, names or ["id"])
 
 
 def _rows(place: _Place, settings: JoinSettings, span: Span, *, whole: bool) -> Iterator[pa.RecordBatch]:
     """The history of the span: keys and times, and when `whole` the features and when a row was written."""
     view, until = place.joined, settings.created_until
     created = view.history.has_created and (whole or until is not None)
-    for batch in view.history.batches(span, list(view.keys), view.features if whole else [], created=created):
+    features = view.features if whole else []
+    renamed = {TIME: TIME, **({CREATED: CREATED} if created else {})}
+    renamed |= {field_column(name): f"k{number}" for number, name in enumerate(view.keys)}
+    renamed |= {field_column(name): f"f{number}" for number, name in enumerate(features)}
+    for batch in _renamed(view.history.batches(span, list(view.keys), features, created=created), renamed):
         if created and until is not None:
             # A row that does not say when it was written was there all along.
             yield batch.filter(pc.fill_null(pc.less_equal(batch[CREATED], until), fill_value=True))
@@ -216,16 +199,14 @@ def _rows(place: _Place, settings: JoinSettings, span: Span, *, whole: bool) -> 
 
 def _span(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> Span:
     first, last = engine.sql(f"SELECT min({TIME}), max({TIME}) FROM labels").fetchall()[0]
-    ttl = _ttl(place.joined.view, settings.unit) if settings.with_ttl else 0
+    ttl = ttl_of(place.joined.view, settings.unit) if settings.with_ttl else 0
     return Span(unit=settings.unit, earliest=first - ttl if ttl else None, latest=last)
 
 
-def _ttl(view: FeatureView, unit: str) -> int:
-    """A view's ttl in whole numbers of `unit`; 0 stands for ever, as in Feast."""
-    if not view.ttl:
-        return 0
-    microseconds: int = (view.ttl.days * 86_400 + view.ttl.seconds) * 10**6 + view.ttl.microseconds
-    return microseconds * 1_000 if unit == "ns" else microseconds
+def _renamed(batches: Iterable[pa.RecordBatch], names: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """Of the batches these columns, and their new names."""
+    for batch in batches:
+        yield pa.RecordBatch.from_arrays([batch[name] for name in names], list(names.values()))
 
 
 def _numbered(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:

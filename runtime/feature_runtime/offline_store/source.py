@@ -3,7 +3,9 @@
 Only files (parquet, local or on S3) are looked into; other kinds of sources are left to Feast.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from feast import FeatureView, FileSource
 from feast.data_format import ParquetFormat
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
+from feature_runtime.offline_store.column_types import fits
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 
@@ -59,9 +62,13 @@ class ViewSource:
         """
         return self.dataset().schema
 
-    def problems(self, schema: pa.Schema) -> list[str]:
-        """What the view asks for and the file does not have, one line per column."""
-        source = self._source
+    def problems(self) -> list[str]:
+        """What the view asks for and the file does not have, one line per column.
+
+        Raises:
+            Refusal: the file cannot be read.
+        """
+        source, schema = self._source, self.schema()
         problems = []
         for column, purpose in (
             (source.timestamp_field, "the event timestamp"),
@@ -87,13 +94,35 @@ class ViewSource:
         return str(self._columns.get(field, field))
 
     def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
-        """For each key (join key to value) its rows up to `at`, the newest first; of equal times the later created."""
+        """For each key (join key to value) its rows up to `at`, the newest first.
+
+        Of equal times the later created comes first, of these the later one of the file: as loads take them.
+        """
         if not keys:
             return []
-        first = next(iter(keys[0]))
-        wanted = [key[first] for key in keys]
-        rows = self._read(pc.field(self.column(first)).isin(wanted), at)
+        # A view without an entity has one history.
+        first = next(iter(keys[0]), None)
+        wanted = pc.field(self.column(first)).isin([key[first] for key in keys]) if first else pc.scalar(True)
+        rows = self._read(wanted, at)
         return [[row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys]
+
+    def whole_keys(self, parts: Sequence[Mapping[str, Any]], at: datetime) -> list[dict[str, Any] | None]:
+        """For each part of a key (some join keys to values) the whole key of its newest row up to `at`; None without a row."""
+        if not parts:
+            return []
+        names = [column.name for column in self._view.entity_columns]
+        columns = [self.column(name) for name in names]
+        moments = self._source.timestamp_field
+        first = next(iter(parts[0]))
+        condition = pc.field(self.column(first)).isin([part[first] for part in parts]) & (pc.field(moments) <= self._moment(at))
+        for column in columns:
+            condition &= pc.field(column).is_valid()
+        table = self._table([*columns, moments], condition).sort_by([(moments, "descending")]).select(columns).rename_columns(names)
+        found: list[dict[str, Any] | None] = []
+        for part in parts:
+            known = [pc.field(name) == value for name, value in part.items()]
+            found += table.filter(functools.reduce(operator.and_, known)).slice(0, 1).to_pylist() or [None]
+        return found
 
     def sample_keys(self, at: datetime, count: int) -> list[dict[str, Any]]:
         """The join keys of `count` entities among the newest rows up to `at`."""
@@ -116,7 +145,8 @@ class ViewSource:
         times = [column for column in (source.timestamp_field, source.created_timestamp_column) if column]
         columns = [self.column(name) for name in names]
         table = self._table([*columns, *times], condition & (pc.field(source.timestamp_field) <= self._moment(at)))
-        table = table.sort_by([(column, "descending") for column in times])
+        table = table.append_column(ROW, pa.array(range(table.num_rows), pa.int64()))
+        table = table.sort_by([(column, "descending") for column in [*times, ROW]])
         rows = []
         features = {field.name for field in self._view.features}
         for record in table.to_pylist():
@@ -204,50 +234,21 @@ NOT_YET = 75
 """Exit code of what another pod may be allowed: AWS takes seconds to know a new right everywhere, and a pod that started
 before its role was bound never gets it. So the Job tries again, and fails when that is not the reason."""
 
+ROW = "\0row"
+"""A name that no column has: where a row stands in the file."""
+
 UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
 
-INTEGER_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 9, "uint16": 17, "uint32": 33}
-"""Integer types and how many bits a signed integer needs to hold them."""
 
-INT32_BITS = 32
-
-
-def _is_number(column: Any) -> bool:
-    return pa.types.is_floating(column) or str(column) in INTEGER_BITS
-
-
-ACCEPTED: dict[str, Callable[[Any], Any]] = {
-    "Int32": lambda column: INTEGER_BITS.get(str(column), INT32_BITS + 1) <= INT32_BITS,
-    "Int64": lambda column: str(column) in INTEGER_BITS,
-    "Float32": _is_number,
-    "Float64": _is_number,
-    "Bool": pa.types.is_boolean,
-    "String": lambda column: pa.types.is_string(column) or pa.types.is_large_string(column),
-    "Bytes": lambda column: pa.types.is_binary(column) or pa.types.is_large_binary(column),
-    "UnixTimestamp": lambda column: pa.types.is_timestamp(column) or pa.types.is_date(column),
-}
-
-
-def fits(column: Any, dtype: str) -> bool:
-    """Whether a column's values can become values of a Feast type without being cut or guessed."""
-    if dtype.startswith(("Array(", "Set(")) and dtype.endswith(")"):
-        inner = dtype[dtype.index("(") + 1 : -1]
-        return (pa.types.is_list(column) or pa.types.is_large_list(column)) and fits(column.value_type, inner)
-    if pa.types.is_dictionary(column):
-        column = column.value_type
-    # Maps, structs, documents: Feast converts them in ways of its own.
-    accepts: Callable[[Any], Any] = ACCEPTED.get(dtype, lambda _: True)
-    return bool(accepts(column))
+def source_problems(views: Iterable[FeatureView], repo: Path) -> list[tuple[str, str, str]]:
+    """(view, its source's address, what that lacks), for every source that can be looked into."""
+    readable = [(view.name, ViewSource(view, repo)) for view in views if ViewSource.readable(view)]
+    return [(name, source.uri, problem) for name, source in readable for problem in source.problems()]
 
 
 def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
     """Refuse views whose source lacks a column or has it in another type; every problem of every view at once."""
-    problems = []
-    for view in views:
-        if not ViewSource.readable(view):
-            continue
-        source = ViewSource(view, repo)
-        problems += [f"feature view {view.name!r}, source {source.uri}: {problem}" for problem in source.problems(source.schema())]
+    problems = [f"feature view {name!r}, source {uri}: {problem}" for name, uri, problem in source_problems(views, repo)]
     if problems:
         raise Refusal(
             f"the source does not have what the definitions ask for: {'; '.join(problems)}. "

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from feature_runtime.offline_store.history import arrow_type
+from feature_runtime.offline_store.joined_view import feature_column
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
@@ -13,11 +14,11 @@ from feature_runtime.retrying import first_line
 def values(vector: Vector, given: pa.RecordBatch, joined: pa.RecordBatch) -> list[pa.Array]:
     """A vector's features in the contract's order and types.
 
-    `given` has the join keys and the values of the request, `joined` the columns of the views (`{view}__{feature}`).
+    `given` has the join keys and the values of the request in the contract's types, `joined` what the join gave.
     """
     computed = {name: _compute(vector, name, given, joined) for name in vector.computed}
     return [
-        computed[view][name] if view in computed else joined[f"{view}__{name}"].cast(arrow_type(vector.dtypes[view, name]))
+        computed[view][name] if view in computed else joined[feature_column(view, name)].cast(arrow_type(vector.dtypes[view, name]))
         for view, name in vector.features
     ]
 
@@ -29,7 +30,7 @@ def _compute(vector: Vector, name: str, given: pa.RecordBatch, joined: pa.Record
     view = vector.computed[name]
     # What the view declares, and nothing else: the server gives it no more.
     columns = {
-        f"{source.name}__{field.name}": joined[f"{source.name_to_use()}__{field.name}"].to_pylist()
+        f"{source.name}__{field.name}": joined[feature_column(source.name_to_use(), field.name)].to_pylist()
         for source in view.source_feature_view_projections.values()
         for field in source.features
     }

@@ -1,16 +1,18 @@
 """An answer of a feature server, held against what must come back: by position, name, type, status and value."""
 
-import base64
 import math
 import struct
 from datetime import UTC, datetime
 from typing import Any
 
 from feature_runtime.offline_store.source import Row
-from feature_runtime.proving.question import Expected, Question, shown
+from feature_runtime.proving.question import Expected, Question
+from feature_runtime.proving.request import as_json, shown
 
 Columns = dict[str, dict[str, Any]]
 PRESENT, NULL_VALUE = "PRESENT", "NULL_VALUE"
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""The floats that JSON has no numbers for, as the server says them."""
 NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 """Feast prints the beginning of 1970 where there is no time."""
 
@@ -64,13 +66,11 @@ def equal(value: Any, offline: Any, dtype: str) -> bool:
         return _equal_items(value, list(offline), dtype)
     match dtype:
         case "Float32":
-            same = _float32(value) == _float32(offline)
-        case "UnixTimestamp":
-            same = value == _seconds(offline)
-        case "Bytes":
-            same = value == base64.b64encode(offline).decode()
-        case "Int32" | "Int64" | "Float64" | "Bool" | "String":
-            same = value == offline
+            same = _float32(_number(value)) == _float32(offline)
+        case "Float64":
+            same = _number(value) == offline
+        case "UnixTimestamp" | "Bytes" | "Int32" | "Int64" | "Bool" | "String":
+            same = value == as_json(offline)
         case _:
             # Other types come back in a form of Feast's own; that they came back is what is checked.
             same = True
@@ -83,13 +83,18 @@ def is_missing(value: Any) -> bool:
 
 
 def _check_vector(question: Question, expected: Expected, columns: Columns, position: int) -> tuple[dict[str, Any], list[str]]:
-    vector: dict[str, Any] = {"entity": expected.key, "online": [], "offline": [], "event_timestamp": None}
+    vector: dict[str, Any] = {
+        "entity": {name: as_json(value) for name, value in expected.key.items()},
+        "online": [],
+        "offline": [],
+        "event_timestamp": None,
+    }
     wrong = []
     for view, name, dtype in question.features:
         if name not in columns:
             continue
         value, status = cell(columns[name], position), cell(columns[name], position, "statuses")
-        if (view, name) in expected.computed or view in question.vector.computed:
+        if view in question.vector.computed:
             choices = expected.computed.get((view, name), [])
             problem, offline = _computed_difference(name, value, choices, dtype), choices[0] if choices else value
         else:
@@ -150,7 +155,7 @@ def _has_type(value: Any, dtype: str) -> bool:
         case "Int32" | "Int64" | "UnixTimestamp":
             return type(value) is int
         case "Float32" | "Float64":
-            return type(value) in (int, float)
+            return type(value) in (int, float) or (type(value) is str and value in NOT_FINITE)
         case "Bool":
             return type(value) is bool
         case "String" | "Bytes":
@@ -165,8 +170,19 @@ def _equal_items(value: Any, offline: list[Any], dtype: str) -> bool:
         return False
     if dtype.startswith("Set("):
         # In no order; each of one must be among the other.
-        return all(any(equal(item, other, inner) for other in offline) for item in value)
-    return all(equal(*pair, inner) for pair in zip(value, offline, strict=True))
+        return all(any(_equal_item(item, other, inner) for other in offline) for item in value)
+    return all(_equal_item(*pair, inner) for pair in zip(value, offline, strict=True))
+
+
+def _equal_item(item: Any, offline: Any, dtype: str) -> bool:
+    # Lists of floats have no nulls: Feast stores them as NaN, and a NaN as it is.
+    if dtype in ("Float32", "Float64") and item == "NaN":
+        return is_missing(offline)
+    return equal(item, offline, dtype)
+
+
+def _number(value: Any) -> Any:
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 def _float32(value: Any) -> float:
@@ -174,17 +190,14 @@ def _float32(value: Any) -> float:
     return rounded
 
 
-def _seconds(moment: datetime) -> int:
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return math.floor(aware.timestamp())
-
-
 def _plain(value: Any, dtype: str) -> Any:
-    if is_missing(value):
-        return None
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return next(name for name, number in NOT_FINITE.items() if repr(number) == repr(value))
     if dtype == "Float32":
         # As the server prints it: the shortest number that is this float.
         return float(f"{_float32(value):.9g}")
     if isinstance(value, list):
         return [_plain(item, dtype[dtype.index("(") + 1 : -1]) for item in value]
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    return value if isinstance(value, bool | int | float) else str(value)

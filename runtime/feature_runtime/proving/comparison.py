@@ -4,7 +4,6 @@ The history is joined as of the end of each view's last load. What the load coul
 a later time, and rows that were written later. Nor does what became older than its ttl in between.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,15 +14,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_runtime.offline_store.history import TIME, arrow_type
-from feature_runtime.offline_store.point_in_time import JoinedView, JoinSettings, join, time_unit
+from feature_runtime.offline_store.history import TIME, arrow_type, field_column
+from feature_runtime.offline_store.joined_view import JoinedView, time_unit
+from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.sampling import epoch_microseconds
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
-from feature_runtime.proving.answer import cell, columns_of, equal, served_time
+from feature_runtime.proving.answer import Columns, cell, columns_of, equal, served_time
 from feature_runtime.proving.http_client import Replica, addresses, reason
-from feature_runtime.proving.question import request_values
+from feature_runtime.proving.request import as_json, request_body, request_values
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings
 
@@ -35,7 +35,6 @@ WORST = 5
 MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 Entity = dict[str, Any]
-Columns = dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -106,9 +105,7 @@ class Comparison:
 
     def _ask(self, entities: list[Entity], settings: SmokeSettings, wait_seconds: float) -> Columns:
         """The columns of the answer, from whichever server answers."""
-        asked = {name: [entity[name] for entity in entities] for name in self.vector.keys}
-        asked |= {name: [value] * len(entities) for name, value in request_values(self.vector).items()}
-        body = json.dumps({"feature_service": self.vector.service, "entities": asked}).encode()
+        body = request_body(self.vector, entities)
         deadline = time.monotonic() + wait_seconds
         while True:
             found, problems = addresses(settings.replicas, settings.port)
@@ -141,7 +138,7 @@ class Comparison:
             unit = time_unit(MICROSECONDS, [view])
             per_microsecond = 1_000 if unit == "ns" else 1
             end = epoch_microseconds(self.ends[view.name]) * per_microsecond
-            keys = {asked: given[asked] for asked in view.keys.values()}
+            keys = {field_column(asked): given[asked] for asked in view.keys.values()}
             labels = pa.RecordBatch.from_pydict({**keys, TIME: pa.array([end] * given.num_rows, pa.int64())})
             settings = JoinSettings(memory_mib=self.memory_mib, unit=unit, with_ttl=False, created_until=None if written_later else end)
             found = pa.Table.from_batches(list(join([labels], [view], settings)))
@@ -175,7 +172,7 @@ class Comparison:
                     wrong.append(name)
             tally.differing.update(wrong)
             if wrong and len(tally.examples) < WORST:
-                shown = {key: known if isinstance(known, int | str) else str(known) for key, known in entity.items()}
+                shown = {key: as_json(known) for key, known in entity.items()}
                 tally.examples.append({"entity": shown, "features": wrong})
 
 

@@ -1,7 +1,7 @@
 """What the smoke test asks for, and what the offline store says must come back."""
 
 import itertools
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,21 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 from feast.on_demand_feature_view import OnDemandFeatureView
-from feast.types import FeastType
 
-from feature_runtime.offline_store.history import arrow_type, as_served
+from feature_runtime.offline_store.history import as_served
 from feature_runtime.offline_store.source import Row, ViewSource
 from feature_runtime.offline_store.vector import Feature, Part, Vector
+from feature_runtime.proving.request import REQUEST_VALUES, Key, from_json, request_body, request_values, shown
 from feature_runtime.refusal import Refusal
+from feature_runtime.retrying import first_line
 
 SAMPLE = 3
 # Of so many sampled entities those are asked for that every view knows.
 CANDIDATES = 30
-
-Key = dict[str, Any]
-
-REQUEST_VALUES = {"String": "a", "Bool": True, "Int32": 1, "Int64": 1, "Float32": 1.0, "Float64": 1.0}
-"""What a request brings for on-demand features, by type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +56,7 @@ class Question:
     @property
     def body(self) -> bytes:
         """The request: all entities at once."""
-        entities = {name: [entity.key[name] for entity in self.expected] for name in self.vector.keys}
-        entities |= {name: [value] * len(self.expected) for name, value in request_values(self.vector).items()}
-        return json.dumps({"feature_service": self.service, "entities": entities}).encode()
+        return request_body(self.vector, [entity.key for entity in self.expected])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +94,8 @@ class Truth:
         return Question(vector=vector, expected=[self._expected(vector, keys[position], rows[position]) for position in asked])
 
     def _expected(self, vector: Vector, key: Key, history: dict[str, list[Row]]) -> Expected:
-        rows = {name: self._servable(found) for name, found in history.items()}
+        parts = {part.name: part for part in vector.parts}
+        rows = {name: [_as_served(row, parts[name]) for row in self._servable(found)] for name, found in history.items()}
         computed: dict[Feature, list[Any]] = {}
         for name, view in vector.computed.items():
             for features in _computations(vector, view, key, rows):
@@ -110,22 +105,46 @@ class Truth:
 
     def _keys(self, vector: Vector, parts: list[Part]) -> list[Key]:
         """The entities to ask for: the named ones; a join key that nobody named gets values from a source."""
-        columns: dict[str, list[Any]] = {name: list(values) for name, values in self.named.items() if name in vector.keys}
-        count = SAMPLE if columns else CANDIDATES
+        named = {name: [from_json(value, name, vector) for value in values] for name, values in self.named.items() if name in vector.keys}
+        count = SAMPLE if named else CANDIDATES
+        known = set(named)
+        keys: list[Key] = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
         # The view with the most keys first: its keys belong together.
         for part in sorted(parts, key=lambda part: -len(part.keys)):
-            if set(part.keys.values()) & columns.keys():
+            asked = set(part.keys.values())
+            if asked <= known:
                 continue
-            for key in part.source(self.repo).sample_keys(self.now, count):
-                for name, value in key.items():
-                    columns.setdefault(part.keys[name], []).append(value)
-        if missing := sorted(vector.keys.keys() - columns.keys()):
+            if shared := asked & known:
+                keys = self._completed(vector, part, shared, keys)
+            else:
+                found = part.source(self.repo).sample_keys(self.now, count)
+                sampled = [{part.keys[name]: value for name, value in key.items()} for key in found]
+                keys = [one | other for one, other in zip(keys, sampled, strict=False)] if known else sampled
+            known |= asked
+        if missing := sorted(vector.keys.keys() - known):
             raise Refusal(
-                f"feature service {vector.service!r}: no value to ask for is known for {', '.join(missing)}: the source is "
-                "empty, or SMOKE_ENTITIES names only a part of a view's keys. Load data, or name them all."
+                f"feature service {vector.service!r}: no value to ask for is known for {', '.join(missing)}: "
+                "their sources cannot be looked into. Name entities in SMOKE_ENTITIES."
             )
-        least = min((len(values) for values in columns.values()), default=1)
-        return [{name: columns[name][position] for name in vector.keys} for position in range(least)]
+        if vector.keys and not keys:
+            raise Refusal(f"feature service {vector.service!r}: there is nobody to ask for: a source is empty. Load data.")
+        return keys if vector.keys else [{}]
+
+    def _completed(self, vector: Vector, part: Part, shared: set[str], keys: list[Key]) -> list[Key]:
+        """Keys with those that a view asks for besides the shared ones: of its newest row that has these.
+
+        Sampled keys of which it has no row are left out, named ones are not.
+        """
+        known = [{name: key[asked] for name, asked in part.keys.items() if asked in shared} for key in keys]
+        found = part.source(self.repo).whole_keys(known, self.now)
+        missing = [key for key, whole in zip(known, found, strict=True) if whole is None]
+        if missing and (len(missing) == len(known) or vector.keys.keys() & self.named.keys()):
+            raise _no_row(vector, part, missing[0])
+        return [
+            key | {part.keys[name]: value for name, value in whole.items()}
+            for key, whole in zip(keys, found, strict=True)
+            if whole is not None
+        ]
 
     def _missing(self, vector: Vector, parts: list[Part], key: Key, history: dict[str, list[Row]]) -> Refusal | None:
         """Why nothing could be served of an entity."""
@@ -133,10 +152,7 @@ class Truth:
             own = {name: key[asked] for name, asked in part.keys.items()}
             rows = history[part.name]
             if not rows:
-                return Refusal(
-                    f"feature service {vector.service!r}: the source of {part.view.name!r} has no row of {shown(own)}. "
-                    "Name entities in SMOKE_ENTITIES that the data has."
-                )
+                return _no_row(vector, part, own)
             age = self.now - rows[0].event_timestamp
             if part.view.ttl and age > part.view.ttl:
                 return Refusal(
@@ -159,41 +175,55 @@ class Truth:
         return servable
 
 
-def request_values(vector: Vector) -> dict[str, Any]:
-    """A value for everything that a request must bring.
-
-    Raises:
-        Refusal: of a type for which none is at hand.
-    """
-    if other := sorted(f"{name} ({dtype})" for name, dtype in vector.requests.items() if str(dtype) not in REQUEST_VALUES):
-        raise Refusal(f"feature service {vector.service!r}: no value to ask with is at hand for {', '.join(other)}.")
-    return {name: REQUEST_VALUES[str(dtype)] for name, dtype in vector.requests.items()}
+def _no_row(vector: Vector, part: Part, key: Key) -> Refusal:
+    return Refusal(
+        f"feature service {vector.service!r}: the source of {part.view.name!r} has no row of {shown(key)}. "
+        "Name entities in SMOKE_ENTITIES that the data has."
+    )
 
 
 def _computations(vector: Vector, view: OnDemandFeatureView, key: Key, rows: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
     """What an on-demand view may answer: one set of features for every choice of rows that its sources may serve."""
-    from feature_runtime.serving.on_demand import OnDemandView  # noqa: PLC0415  only who has such views pays for it
+    from feature_runtime.serving.on_demand import CannotCompute, OnDemandView  # noqa: PLC0415  only who has such views pays for it
 
     sources = list(view.source_feature_view_projections.values())
     if any(source.name_to_use() not in rows for source in sources):
         return []
+    requests = request_values(vector)
     found = []
     for chosen in itertools.product(*(rows[source.name_to_use()] for source in sources)):
         columns = {
-            f"{source.name}__{field.name}": [_served(row.values[field.name], field.dtype)]
+            f"{source.name}__{field.name}": [row.values[field.name]]
             for source, row in zip(sources, chosen, strict=True)
             for field in source.features
         }
-        columns |= {name: [value] for name, value in {**key, **request_values(vector)}.items()}
-        computed = OnDemandView(view).compute(columns, 1)
+        columns |= {name: [value] for name, value in {**key, **requests}.items()}
+        try:
+            computed = OnDemandView(view).compute(columns, 1)
+        except CannotCompute as error:
+            asked = f" asked with {shown(requests)}" if requests else ""
+            raise Refusal(
+                f"feature service {vector.service!r}: {error}, for {shown(key)}{asked}. "
+                "A server cannot answer that either: correct the function, it must take every value of its inputs' types."
+            ) from None
         found.append({name: values[0] for name, values in computed.items()})
     return found
 
 
-def _served(value: Any, dtype: FeastType) -> Any:
-    return as_served(pa.array([value], arrow_type(dtype)), dtype)[0].as_py()
+def _as_served(row: Row, part: Part) -> Row:
+    """A row with its values (of the features that the service needs) as the online store holds them."""
+    values = {}
+    for field in part.view.features:
+        if field.name not in part.features:
+            continue
+        value = row.values[field.name]
+        try:
+            # What only Feast converts stays as the source has it.
+            converts = INNERMOST.sub("", str(field.dtype)) in REQUEST_VALUES
+            values[field.name] = as_served(pa.array([value]), field.dtype)[0].as_py() if converts else value
+        except pa.ArrowException as error:
+            raise Refusal(f"the source of {part.view.name!r} has a {field.name} that is no {field.dtype}: {first_line(error)}.") from None
+    return Row(event_timestamp=row.event_timestamp, values=values)
 
 
-def shown(key: Key) -> str:
-    """A key as it reads in a message."""
-    return " ".join(f"{name}={value}" for name, value in sorted(key.items()))
+INNERMOST = re.compile(r"(Array|Set)\(|\)")

@@ -23,8 +23,8 @@ MARK = "feast-eks: being rewritten"
 """A description that no object has; an apply that ends while it stands is completed by the next one."""
 
 
-def rewrite_what_feast_kept(store: FeatureStore, definitions: Definitions) -> list[str]:
-    """Replace every object that the registry describes in other words than the feature repo; returns their names."""
+def rewrite_what_feast_kept(store: FeatureStore, definitions: Definitions) -> None:
+    """Replace every object that the registry describes in other words than the feature repo."""
     store.refresh_registry()
     registry, project = store.registry, store.project
     groups: list[tuple[list[Any], list[Any], Callable[[Any], Any], Callable[[Any], Any]]] = [
@@ -50,14 +50,11 @@ def rewrite_what_feast_kept(store: FeatureStore, definitions: Definitions) -> li
         ),
         (definitions.permissions, store.list_permissions(), describe_permission, lambda o: registry.apply_permission(o, project)),
     ]
-    rewritten = []
     for defined, registered, describe, write in groups:
         found = {each.name: each for each in registered}
         for each in defined:
             if each.name in found and describe(each) != describe(found[each.name]):
                 _rewrite(each, write)
-                rewritten.append(each.name)
-    return rewritten
 
 
 def _rewrite(defined: Any, write: Callable[[Any], Any]) -> None:

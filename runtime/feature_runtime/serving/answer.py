@@ -12,8 +12,10 @@ from typing import Any
 import orjson
 
 from feature_runtime.serving.question import Column, Read
-from feature_runtime.serving.requests import MOST_ERRORS, Asked, Refused, problem
-from feature_runtime.serving.values import EPOCH, Decoder, WrongType, event_time, json_decoder
+from feature_runtime.serving.quick_values import Decoder
+from feature_runtime.serving.refused import MOST_ERRORS, Refused, problem
+from feature_runtime.serving.requests import Asked
+from feature_runtime.serving.values import EPOCH, WrongType, event_time, json_decoder
 
 # feast.serving.FieldStatus
 STATUS_NAMES = ("INVALID", "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")
@@ -50,7 +52,6 @@ class AnswerColumn:
     values: list[Any]
     statuses: list[int]
     times: list[tuple[int, int, str]]
-    dtype: str
     is_entity: bool
 
 
@@ -71,13 +72,13 @@ class Judged:
         """The answer column by column, for printers other than JSON's."""
         count = self.asked.count
         found = [
-            AnswerColumn(column.name, self.asked.values[column.name], [PRESENT] * count, [NO_TIME] * count, column.dtype, is_entity=True)
+            AnswerColumn(column.name, self.asked.values[column.name], [PRESENT] * count, [NO_TIME] * count, is_entity=True)
             for column in self.asked.question.entities
         ]
         for column in self.asked.question.columns:
             values, statuses = self.cells(column, _stored(column.dtype))
             times = self.rows[column.rows].times
-            found.append(AnswerColumn(column.name, values, statuses or [PRESENT] * count, times, column.dtype, is_entity=False))
+            found.append(AnswerColumn(column.name, values, statuses or [PRESENT] * count, times, is_entity=False))
         return found
 
     def cells(self, column: Column, decode: Decoder) -> tuple[list[Any], list[int] | None]:

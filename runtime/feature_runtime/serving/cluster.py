@@ -7,15 +7,15 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 
-from feature_runtime.serving.online_store import IDLE_SECONDS, PAUSES, Done, OnlineStore, StoreAway
+from feature_runtime.serving.online_store import IDLE_SECONDS, PAUSES, TIMEOUT_SECONDS, Done, OnlineStore, StoreAway
 from feature_runtime.serving.question import Read
 
 
 class ClusterStore(OnlineStore):
     """A Redis Cluster; `make_client` gives redis-py's client of it."""
 
-    def __init__(self, make_client: Callable[[], RedisCluster], *, timeout: float = 1.0) -> None:
-        super().__init__(make_client, timeout=timeout)
+    def __init__(self, make_client: Callable[[], RedisCluster]) -> None:
+        super().__init__(make_client)
         self._client: Any = None
         self._answering = False
         self._running: set[asyncio.Task[None]] = set()
@@ -61,7 +61,7 @@ class ClusterStore(OnlineStore):
         if self._client is None:
             raise StoreAway("the online store is away: not connected yet")
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 reply = await ask(self._client)
         except Exception as error:
             self._answering = False

@@ -7,62 +7,21 @@ means is the application's business.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httptools
-import orjson
+
+from feature_runtime.serving.message import STATUS_LINES, Request, error_body
 
 if TYPE_CHECKING:
     from feature_runtime.serving.http import Server
 
-REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    411: "Length Required",
-    412: "Precondition Failed",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    422: "Unprocessable Content",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
 MOST_HEAD_BYTES = 32 * 1024
 # A body over the limit is still read to its end, so that the client hears why; past this one it is cut off.
 MOST_DISCARDED_BYTES = 64 * 1024 * 1024
 MOST_QUEUED = 32
 STALLED_SECONDS = 10
 IDLE_SECONDS = 120
-
-Respond = Callable[..., None]
-
-
-class Request:
-    """One request; `body` is None when it was longer than the limit."""
-
-    __slots__ = ("body", "head_size", "headers", "keep_alive", "method", "path", "received")
-
-    def __init__(self) -> None:
-        self.method = b""
-        self.path = b""
-        self.headers: dict[bytes, bytes] = {}
-        self.head_size = 0
-        self.body: bytearray | None = bytearray()
-        self.received = 0
-        self.keep_alive = True
-
-
-class Application(Protocol):
-    """What answers requests."""
-
-    max_body_bytes: int
-
-    def handle(self, request: Request, respond: Respond) -> None:
-        """Call `respond(status, body, headers)` once, now or later, on the event loop."""
 
 
 class Connection(asyncio.Protocol):
@@ -151,7 +110,6 @@ class Connection(asyncio.Protocol):
         request = self._incoming
         if request is not None:
             name = name.lower()
-            request.head_size += len(name) + len(value)
             headers = request.headers
             headers[name] = headers[name] + b", " + value if name in headers else value
 
@@ -245,9 +203,8 @@ class Connection(asyncio.Protocol):
             self._application.handle(request, respond)
 
     def _write(self, status: int, body: bytes, headers: bytes = b"", *, close: bool = False, head_only: bool = False) -> None:
-        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
-            status,
-            REASONS[status].encode(),
+        head = b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
+            STATUS_LINES[status],
             len(body),
             self._server.date,
             headers,
@@ -260,7 +217,10 @@ class Connection(asyncio.Protocol):
         if not self._broken:
             self._incoming = None
             self._write(status, error_body(rule, "request", None, remedy), close=True)
-            self.close()
+            # Only this half: closed with bytes unread, the connection is reset, and the client may never see the answer.
+            self._broken = True
+            self._queue.clear()
+            self._transport.write_eof()
 
     def _refuse_head(self) -> None:
         self._refuse(431, f"the head of the request is longer than {MOST_HEAD_BYTES} bytes", "Send fewer headers.")
@@ -271,6 +231,10 @@ class Connection(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Let go of a client that stalls or sleeps."""
         quiet = now - self._heard
+        if self._broken:
+            if quiet > STALLED_SECONDS:
+                self.close()
+            return
         if self._answering is not None or self._queue:
             return
         if self._incoming is not None:
@@ -284,10 +248,3 @@ class Connection(asyncio.Protocol):
         self._broken = True
         self._queue.clear()
         self._transport.close()
-
-
-def error_body(rule: str, field: str, value: Any, remedy: str) -> bytes:
-    """The body of a refusal with one error."""
-    return orjson.dumps(
-        {"detail": f"{rule[0].upper()}{rule[1:]}. {remedy}", "errors": [{"field": field, "value": value, "rule": rule, "remedy": remedy}]}
-    )

@@ -1,7 +1,5 @@
 """What can be served, in plain data: from the registry as Feast has it, in the order of the contract."""
 
-import hashlib
-import json
 from typing import Any
 
 from feast import FeatureStore
@@ -9,6 +7,7 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
 
+from feature_runtime.contract import service_sha256
 from feature_runtime.serving import on_demand
 from feature_runtime.serving.question import Description, PlanRefused
 
@@ -31,14 +30,16 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
         if reason := _why_not(view):
             unserved[view.name] = reason
         else:
-            views[view.name] = _stored(view, compute_versioned_name(view, versioning))
+            views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
     for view in store.list_on_demand_feature_views(allow_cache=True):
         if reason := _why_not(view) or "; ".join(on_demand.problems(view)):
             unserved[view.name] = reason
         else:
-            views[view.name] = _on_demand(view)
+            views[view.name] = computed_view(view)
             computed.append(view)
-    registered = {service.name: _service(service) for service in store.registry.list_feature_services(store.project, allow_cache=True)}
+    registered = {
+        service.name: service_as_asked(service) for service in store.registry.list_feature_services(store.project, allow_cache=True)
+    }
     wrong = _differences(contract, registered, views, unserved)
     if wrong:
         raise PlanRefused("the registry cannot serve the contract: " + "; ".join(wrong))
@@ -53,8 +54,7 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
                 [asked_as, feature, _type(views[service["projections"][asked_as]["view"]], feature)]
                 for asked_as, feature in service["features"]
             ]
-            digest = hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
-            services[name] = service | {"features": features, "sha256": digest}
+            services[name] = service | {"features": features, "sha256": service_sha256(features)}
     description = {
         "project": store.project,
         "definitions_sha256": contract["definitions_sha256"],
@@ -78,7 +78,8 @@ def _why_not(view: Any) -> str | None:
     return None
 
 
-def _stored(view: Any, stored_as: str) -> dict[str, Any]:
+def stored_view(view: Any, stored_as: str) -> dict[str, Any]:
+    """A loaded view as a plan has it; `stored_as` is its name within the keys of the online store."""
     ttl = getattr(view, "ttl", None)
     return {
         "kind": "stored",
@@ -90,7 +91,8 @@ def _stored(view: Any, stored_as: str) -> dict[str, Any]:
     }
 
 
-def _on_demand(view: OnDemandFeatureView) -> dict[str, Any]:
+def computed_view(view: OnDemandFeatureView) -> dict[str, Any]:
+    """An on-demand view as a plan has it."""
     return on_demand.describe(view) | {
         "sources": {
             projection.name: {"view": projection.name, "join_key_map": dict(projection.join_key_map)}
@@ -100,7 +102,8 @@ def _on_demand(view: OnDemandFeatureView) -> dict[str, Any]:
     }
 
 
-def _service(service: Any) -> dict[str, Any]:
+def service_as_asked(service: Any) -> dict[str, Any]:
+    """The features of a service as `[view as it is asked, feature]`, and which views those are."""
     return {
         "features": [
             [projection.name_to_use(), feature.name] for projection in service.feature_view_projections for feature in projection.features

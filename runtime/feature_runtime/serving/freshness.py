@@ -6,23 +6,23 @@ from datetime import datetime
 from typing import Any
 
 from feature_runtime.online_store import load_records
+from feature_runtime.online_store.skew_records import SKEW_KEY
 from feature_runtime.serving.online_store import StoreAway
 from feature_runtime.serving.server import FeatureServer
 
-SKEW_KEY = "feast-eks:skew:{project}:{service}"
 SECONDS = 15
 
 
-async def keep_watching(server: FeatureServer, *, seconds: float = SECONDS) -> None:
-    """Read the records every so many seconds, until cancelled; while Redis is away, those read last count on."""
+async def keep_watching(server: FeatureServer) -> None:
+    """Read the records again and again, until cancelled; while Redis is away, those read last count on."""
     while True:
         try:
             await look(server)
         except StoreAway:
             # The next look comes soon, and readiness says it at once.
-            await asyncio.sleep(min(1, seconds))
+            await asyncio.sleep(1)
         else:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(SECONDS)
 
 
 async def look(server: FeatureServer) -> None:

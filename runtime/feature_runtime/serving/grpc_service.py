@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 
 from feature_runtime.serving.answer import Judged
 from feature_runtime.serving.online_store import StoreAway
-from feature_runtime.serving.requests import Refused, problem
+from feature_runtime.serving.refused import Refused, problem, shown
 from feature_runtime.serving.server import FeatureServer
 
 SERVICE = "feast.serving.ServingService"
@@ -34,15 +34,16 @@ CONNECTION_SECONDS = 5.0
 long been no part of the Service, before the pod stops: a request that meets a stopping server would be lost."""
 CONTRACT = "feast-contract"
 STATUS_DETAILS = "grpc-status-details-bin"
-MOST_VIOLATIONS = 20
-"""Metadata is at most 8 KiB."""
+MOST_MESSAGE_BYTES = 1024
+MOST_VIOLATION_BYTES = 2048
+"""Metadata is at most 8 KiB: the message, where each byte can take three, and the details with its beginning, in base64."""
 LONGEST_TEXT = 200
 
 CODES = {404: grpc.StatusCode.NOT_FOUND, 412: grpc.StatusCode.FAILED_PRECONDITION}
 """By the status that HTTP answers; all others are INVALID_ARGUMENT."""
 
 
-async def start(server: FeatureServer, port: int, *, max_body_kib: int = 1024) -> grpc.aio.Server:
+async def start(server: FeatureServer, port: int, *, max_body_kib: int) -> grpc.aio.Server:
     """Listen on every address of the machine; `stop(grace)` of what is returned lets running requests end.
 
     Raises:
@@ -98,7 +99,7 @@ class ServingService:
             failure = (grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {GetOnlineFeaturesRequest.DESCRIPTOR.full_name}")
         except Refused as refused:
             code = CODES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT)
-            failure = (code, refused.detail, ((STATUS_DETAILS, status_details(code, refused)),))
+            failure = (code, _message(refused), ((STATUS_DETAILS, status_details(code, refused)),))
         except StoreAway as away:
             outcome = "error"
             failure = (grpc.StatusCode.UNAVAILABLE, str(away), (("retry-after", "1"),))
@@ -134,7 +135,7 @@ def asked(request: GetOnlineFeaturesRequest) -> dict[str, Any]:
     for name, column in request.request_context.items():
         if name in columns:
             rule = "a name is in entities or in request_context, not in both"
-            raise Refused(422, [problem(f"request_context.{name}", None, rule, "Send it once.")])
+            raise Refused(422, [problem(f"request_context.{shown(name)}", None, rule, "Send it once.")])
         columns[name] = [python_value(value) for value in column.val]
     plain: dict[str, Any] = {
         "entities": columns,
@@ -187,16 +188,23 @@ def answered(judged: Judged, request: GetOnlineFeaturesRequest) -> GetOnlineFeat
 
 
 def status_details(code: grpc.StatusCode, refused: Refused) -> bytes:
-    """A serialized `google.rpc.Status` with one `google.rpc.BadRequest`: (field, description) of everything refused.
+    """A serialized `google.rpc.Status` with one `google.rpc.BadRequest`: (field, description) of what is refused, as far as there is room.
 
     Both are part of every gRPC library but of no package of this image, and of two fields each; so they are written here.
     """
-    violations = [
-        _field(1, _field(1, str(error["field"])[:LONGEST_TEXT]) + _field(2, f"{error['rule']}; {error['remedy']}"[:LONGEST_TEXT]))
-        for error in refused.errors[:MOST_VIOLATIONS]
-    ]
-    bad_request = _field(1, "type.googleapis.com/google.rpc.BadRequest") + _field(2, b"".join(violations))
+    violations = b""
+    for error in refused.errors:
+        content = _field(1, str(error["field"])[:LONGEST_TEXT]) + _field(2, f"{error['rule']}; {error['remedy']}"[:LONGEST_TEXT])
+        if len(violations) + len(content) > MOST_VIOLATION_BYTES:
+            break
+        violations += _field(1, content)
+    bad_request = _field(1, "type.googleapis.com/google.rpc.BadRequest") + _field(2, violations)
     return b"\x08" + _varint(code.value[0]) + _field(2, refused.detail[:LONGEST_TEXT]) + _field(3, bad_request)
+
+
+def _message(refused: Refused) -> str:
+    content = refused.detail.encode()
+    return refused.detail if len(content) <= MOST_MESSAGE_BYTES else content[:MOST_MESSAGE_BYTES].decode(errors="ignore") + "…"
 
 
 def _field(number: int, content: bytes | str) -> bytes:

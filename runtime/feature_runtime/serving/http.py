@@ -3,7 +3,8 @@
 import asyncio
 from email.utils import formatdate
 
-from feature_runtime.serving.connection import Application, Connection
+from feature_runtime.serving.connection import Connection
+from feature_runtime.serving.message import Application
 
 
 class Server:

@@ -2,12 +2,12 @@
 
 Promises that a function sees what it declared and nothing else, and every value as Feast's SDK would give it; that what
 comes back has as many rows as were asked for and the contract's types, or is refused; and that no function holds up the
-requests of others.
+requests of others: neither one that takes its time nor, a few times, one that never ends.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,8 @@ from feature_runtime.serving.on_demand_values import as_in_training, as_python, 
 from feature_runtime.serving.question import STRICT_TYPES
 
 THREADS = 2
+MOST_REPLACED = 2
+"""How often new threads take over from functions that never end; each of those may keep a core busy."""
 SECONDS = 5.0
 """A function that takes longer has failed its request."""
 
@@ -35,8 +37,6 @@ class CannotCompute(Exception):
 
     def __init__(self, view: str, reason: str, *, clients_fault: bool) -> None:
         super().__init__(f"the on-demand feature view {view!r} cannot be computed: {reason}")
-        self.view = view
-        self.reason = reason
         self.clients_fault = clients_fault
 
 
@@ -79,17 +79,17 @@ class OnDemandView:
         except ValueError as error:
             raise CannotCompute(self.name, str(error), clients_fault=False) from error
 
-    def compute_stored(self, columns: Columns, count: int) -> dict[str, list[bytes]]:
+    def compute_stored(self, columns: Columns, types: Mapping[str, str], count: int) -> dict[str, list[bytes]]:
         """The same from and to values as the online store has them: serialized protobuf, empty for null.
 
-        Join keys and what the request brings are as JSON brings them.
+        `types` are those of the columns that are as JSON brings them: join keys, and what only the request has.
         """
         values = dict(columns)
         for source, feature, _ in self.inputs:
             values[f"{source}__{feature}"] = [as_python(stored) for stored in columns[f"{source}__{feature}"]]
-        for name, dtype in self.request:
+        for name, dtype in types.items():
             try:
-                values[name] = [as_in_training(value, dtype) for value in columns[name]]
+                values[name] = as_in_training(columns[name], dtype)
             except (ValueError, OverflowError) as error:
                 raise CannotCompute(self.name, f"{name!r} is no {dtype}: {first_line(error)}", clients_fault=True) from None
         computed = self.compute(values, count)
@@ -117,27 +117,45 @@ class OnDemandView:
 
 
 class Transformer:
-    """Computes on-demand features beside the event loop, in threads of its own."""
+    """Computes on-demand features beside the event loop, in threads of its own.
+
+    A function that never ends keeps its thread. When such functions hold all threads, new ones take over, a few times;
+    after that only a restart helps.
+    """
 
     def __init__(self, views: Iterable[OnDemandFeatureView]) -> None:
         self.views = {view.name: OnDemandView(view) for view in views}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
+        self._given_up: list[Future[Any]] = []
+        self._replaced = 0
 
-    async def compute(self, view: str, columns: Columns, count: int) -> dict[str, list[bytes]]:
+    @property
+    def stuck(self) -> str | None:
+        """Why nothing can be computed any more; None as long as something can."""
+        if sum(not call.done() for call in self._given_up) < THREADS:
+            return None
+        return "on-demand functions that do not end hold all threads"
+
+    async def compute(self, view: str, columns: Columns, types: Mapping[str, str], count: int) -> dict[str, list[bytes]]:
         """`OnDemandView.compute_stored` of the named view.
 
         Raises:
             CannotCompute: also when it takes longer than 5 seconds.
         """
-        work = asyncio.get_running_loop().run_in_executor(self._threads, self.views[view].compute_stored, columns, count)
+        call = self._threads.submit(self.views[view].compute_stored, columns, types, count)
         try:
-            return await asyncio.wait_for(work, SECONDS)
+            return await asyncio.wait_for(asyncio.wrap_future(call), SECONDS)
         except TimeoutError:
-            raise CannotCompute(view, f"its function takes longer than {SECONDS:g} s", clients_fault=False) from None
+            self._give_up(call)
+            why = "no thread was free for its function within" if call.cancelled() else "its function takes longer than"
+            raise CannotCompute(view, f"{why} {SECONDS:g} s", clients_fault=False) from None
 
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def _give_up(self, call: Future[Any]) -> None:
+        self._given_up = [one for one in (*self._given_up, call) if not one.done()]
+        if self.stuck and self._replaced < MOST_REPLACED:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="on-demand")
+            self._given_up = []
+            self._replaced += 1
 
 
 def describe(view: OnDemandFeatureView) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The values that functions of on-demand views take and give, held against their types; nothing is converted that could lose."""
 
 import numbers
+import struct
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,23 +25,29 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "UnixTimestamp": lambda value: isinstance(value, datetime),
 }
 
+FLOAT32 = struct.Struct("<f")
+FROM_JSON: dict[str, Callable[[Any], Any]] = {
+    "Bytes": b64decode,
+    "Float32": lambda value: FLOAT32.unpack(FLOAT32.pack(value))[0],
+    "Float64": float,
+    "UnixTimestamp": lambda value: EPOCH + timedelta(seconds=value),
+}
+"""By the types that have another form in Python."""
+
 
 def as_python(stored: bytes | None) -> Any:
     """A stored value as Feast's SDK gives it to a function; None for null and for what is not there."""
     return feast_value_type_to_python_type(Value.FromString(stored)) if stored else None
 
 
-def as_in_training(value: Any, dtype: str) -> Any:
-    """A value of the request as training has it in its data frame."""
-    match dtype:
-        case "Float32" | "Float64":
-            return float(value)
-        case "UnixTimestamp":
-            return EPOCH + timedelta(seconds=value)
-        case "Bytes":
-            return b64decode(value)
-        case _:
-            return value
+def as_in_training(values: Sequence[Any], dtype: str) -> Sequence[Any]:
+    """Values of the request, as JSON brings them, as training has them in its data frame.
+
+    Raises:
+        ValueError, OverflowError: one is beyond what the type holds.
+    """
+    convert = FROM_JSON.get(dtype)
+    return values if convert is None else [convert(value) for value in values]
 
 
 def output_column(raw: Any, name: str, dtype: str, count: int) -> list[Any]:

@@ -22,6 +22,7 @@ Done = Callable[["list[Replies] | StoreAway"], None]
 
 PAUSES = (0, 0.05, 0.1, 0.2, 0.5)
 """Seconds before the tries to connect; the last one repeats."""
+TIMEOUT_SECONDS = 1.0
 TICK_SECONDS = 0.1
 IDLE_SECONDS = 1.0
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -89,9 +90,8 @@ class _Pipeline(asyncio.Protocol):
 class OnlineStore:
     """Redis, alone or behind Sentinels. `make_client` gives redis-py's client of it, with nothing connected yet."""
 
-    def __init__(self, make_client: Callable[[], Any], *, timeout: float = 1.0) -> None:
+    def __init__(self, make_client: Callable[[], Any]) -> None:
         self._make_client = make_client
-        self._timeout = timeout
         self._pipeline: _Pipeline | None = None
         self._reason = "not connected yet"
         self._tasks: list[asyncio.Task[None]] = []
@@ -185,7 +185,7 @@ class OnlineStore:
             closed = asyncio.get_running_loop().create_future()
             try:
                 client = client or self._make_client()
-                async with asyncio.timeout(3 * self._timeout):
+                async with asyncio.timeout(3 * TIMEOUT_SECONDS):
                     self._pipeline = await _connect(client, closed)
             except Exception as error:  # noqa: BLE001  whatever it is, the next try may do better
                 tries += 1
@@ -210,8 +210,8 @@ class OnlineStore:
                 # Late: it was this process that did nothing, and the answers may be there.
                 continue
             if pipeline.waiting:
-                if now - pipeline.waiting[0].since > self._timeout:
-                    pipeline.fail(f"Redis did not answer within {self._timeout:g} s")
+                if now - pipeline.waiting[0].since > TIMEOUT_SECONDS:
+                    pipeline.fail(f"Redis did not answer within {TIMEOUT_SECONDS:g} s")
             elif now - pinged > IDLE_SECONDS:
                 pinged = now
                 self._send(PING, 1, lambda _: None)

@@ -5,23 +5,17 @@ canonical: entity columns by name, then the features as the contract lists them,
 features one by one.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 
-from feature_runtime.serving.question import Description, PlanRefused, Question, make_question
+from feature_runtime.serving.drafting import make_question
+from feature_runtime.serving.question import Description, PlanRefused, Question
+from feature_runtime.serving.refused import MOST_ERRORS, Refused, first_of, listed, problem, shown
 
 MEMORIZED_QUESTIONS = 1_000
-
-
-class UnknownFeatures(Exception):
-    """A request names what is not there; `status` is 404, or 422 when no feature could be called so."""
-
-    def __init__(self, status: int, errors: list[dict[str, Any]]) -> None:
-        super().__init__(errors[0]["rule"])
-        self.status = status
-        self.errors = errors
 
 
 class Plan:
@@ -34,6 +28,9 @@ class Plan:
         if description.get("entity_key_version", 3) != 3:  # noqa: PLR2004
             raise PlanRefused("entity_key_serialization_version must be 3: only its keys can be read")
         self.services: dict[str, dict[str, Any]] = description["services"]
+        self._view_names = sorted(self.views)
+        self._features = {name: dict.fromkeys(feature for feature, _ in view["features"]) for name, view in self.views.items()}
+        self._most = sum(map(len, self._features.values()))
         self._of_service = {
             (name, full_names): self._service_question(name, service, full_names=full_names)
             for name, service in self.services.items()
@@ -49,14 +46,14 @@ class Plan:
         )
 
     def of_service(self, name: str, *, full_names: bool = False) -> Question:
-        """The question that a feature service stands for; raises UnknownFeatures."""
+        """The question that a feature service stands for; raises Refused."""
         question = self._of_service.get((name, full_names))
         if question is None:
-            raise UnknownFeatures(404, [self._unknown("feature_service", name, "feature service", self.services)])
+            raise Refused(404, [self._unknown("feature_service", name, "feature service", name, sorted(self.services))])
         return question
 
     def of_features(self, refs: Sequence[str], *, full_names: bool = False) -> Question:
-        """The question of features named as `view:feature`, in the order of the request; raises UnknownFeatures."""
+        """The question of features named as `view:feature`, in the order of the request; raises Refused."""
         key = (tuple(refs), full_names)
         question = self._of_features.get(key)
         if question is None:
@@ -80,47 +77,45 @@ class Plan:
             raise PlanRefused(f"feature service {name!r}: {refused}") from None
 
     def _features_question(self, refs: tuple[str, ...], *, full_names: bool) -> Question:
-        features, errors, status = [], [], 404
-        for position, ref in enumerate(refs):
-            place = f"features[{position}]"
-            view_name, colon, feature = ref.partition(":")
-            view = self.views.get(view_name)
-            if not colon or not view_name or not feature or "@" in view_name:
-                status = 422
-                errors.append(_problem(place, ref, "a feature is named as view:feature", "Write it as `view:feature`."))
-            elif view is None:
-                errors.append(self._unknown(place, ref, "feature view", self.views, view_name))
-            elif feature not in {name for name, _ in view["features"]}:
-                known = ", ".join(name for name, _ in view["features"])
-                errors.append(_problem(place, ref, f"the view {view_name!r} has no feature {feature!r}", f"It has {known}."))
-            features.append((view_name, feature))
-        if not errors:
-            names = [f"{view}__{feature}" if full_names else feature for view, feature in features]
-            remedy = (
-                "Name each once."
-                if full_names
-                else "Name each once; for features of one name in several views, ask for full_feature_names."
-            )
-            for position, name in enumerate(names):
-                if names.index(name) < position:
-                    status = 422
-                    rule = f"two columns of the answer would be called {name!r}"
-                    errors.append(_problem(f"features[{position}]", refs[position], rule, remedy))
-        if errors:
-            raise UnknownFeatures(status, errors)
+        if len(refs) > max(self._most, MOST_ERRORS):
+            rule = f"{len(refs)} features are named, and there are {self._most}"
+            raise Refused(422, [problem("features", None, rule, "Name each once.")])
+        wrong = list(itertools.islice(self._wrong_refs(refs), MOST_ERRORS))
+        if wrong:
+            raise Refused(max(status for status, _ in wrong), [error for _, error in wrong])
+        features = [(view, feature) for view, _, feature in (ref.partition(":") for ref in refs)]
+        if repeated := first_of(_repeated_names(refs, features, full_names=full_names)):
+            raise Refused(422, repeated)
         projections = {view: {"view": view, "join_key_map": {}} for view, _ in features}
         try:
-            return make_question(self.description, features, projections, full_names=full_names)
+            return make_question(self.description, features, projections, full_names=full_names, service=None, sha256=None)
         except PlanRefused as refused:
-            rule = str(refused)
-            raise UnknownFeatures(422, [_problem("features", list(refs), rule, "Ask for them in two requests.")]) from None
+            raise Refused(422, [problem("features", list(refs), str(refused), "Ask for them in two requests.")]) from None
 
-    def _unknown(self, place: str, value: str, what: str, known: Iterable[str], name: str | None = None) -> dict[str, Any]:
-        name = value if name is None else name
+    def _wrong_refs(self, refs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Status and error of each: 404 when it is not there, 422 when no feature could be called so."""
+        for position, ref in enumerate(refs):
+            place = f"features[{position}]"
+            view, colon, feature = ref.partition(":")
+            if not colon or not view or not feature or "@" in view:
+                yield 422, problem(place, ref, "a feature is named as view:feature", "Write it as `view:feature`.")
+            elif view not in self.views:
+                yield 404, self._unknown(place, ref, "feature view", view, self._view_names)
+            elif feature not in self._features[view]:
+                rule = f"the view {view!r} has no feature {shown(feature)!r}"
+                yield 404, problem(place, ref, rule, f"It has {listed(self._features[view])}.")
+
+    def _unknown(self, place: str, value: str, what: str, name: str, known: list[str]) -> dict[str, Any]:
         reason = self.description.get("unserved", {}).get(name)
-        rule = f"the {what} {name!r} is not served: {reason}" if reason else f"there is no {what} {name!r} in the registry"
-        return _problem(place, value, rule, f"There is {', '.join(sorted(known)) or 'none yet'}.")
+        rule = f"the {what} {name!r} is not served: {reason}" if reason else f"there is no {what} {shown(name)!r} in the registry"
+        return problem(place, value, rule, f"There is {listed(known) or 'none yet'}.")
 
 
-def _problem(place: str, value: Any, rule: str, remedy: str) -> dict[str, Any]:
-    return {"field": place, "value": value, "rule": rule, "remedy": remedy}
+def _repeated_names(refs: tuple[str, ...], features: list[tuple[str, str]], *, full_names: bool) -> Iterator[dict[str, Any]]:
+    remedy = "Name each once." if full_names else "Name each once; for features of one name in several views, ask for full_feature_names."
+    seen = set()
+    for position, (view, feature) in enumerate(features):
+        name = f"{view}__{feature}" if full_names else feature
+        if name in seen:
+            yield problem(f"features[{position}]", refs[position], f"two columns of the answer would be called {name!r}", remedy)
+        seen.add(name)

@@ -1,17 +1,14 @@
 """One question: everything about a service, or a list of features, that does not depend on the entities asked for.
 
 It says which keys a request must give, what to read from Redis for them, and which cell of the replies is which column
-of the answer.
+of the answer. `drafting` makes it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from feature_runtime.serving.keys import DUMMY_JOIN_KEY, KEY_TYPES, EntityKeys, hash_field, time_field
-from feature_runtime.serving.values import Decoder, WrongType, json_decoder, value_field
+from feature_runtime.serving.keys import KEY_TYPES, EntityKeys
+from feature_runtime.serving.quick_values import Decoder
 
 Description = dict[str, Any]
 """What can be served, as plain data: `project`, `views`, `services`, `unserved` (name to reason); made by `describing`."""
@@ -41,8 +38,6 @@ class Read:
     columns: tuple[str, ...]
     """The request's entity columns in the order of `keys`; empty for a view without an entity."""
     keys: EntityKeys
-    features: tuple[tuple[str, str], ...]
-    """Names and types."""
     fields: tuple[bytes, ...]
     head: bytes
     tail: bytes
@@ -57,7 +52,6 @@ class Column:
     """
 
     name: str
-    view: str
     dtype: str
     rows: int
     position: int
@@ -67,9 +61,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnDemandView:
-    """A view to compute: its name in the request, and its inputs as (name for the computation, read, position, dtype)."""
+    """A view to compute, from inputs: (name for the computation, read, position, dtype)."""
 
-    name: str
     view: str
     inputs: tuple[tuple[str, int, int, str], ...]
     outputs: tuple[tuple[str, str], ...]
@@ -89,165 +82,5 @@ class Question:
     metadata: bytes
     metadata_with_versions: bytes
     """The end of the JSON answer."""
-    names: frozenset[str] = field(default_factory=frozenset)
+    names: frozenset[str]
     """All keys that `entities` of a request must have."""
-
-
-def make_question(
-    description: Description,
-    features: Sequence[tuple[str, str]],
-    projections: dict[str, dict[str, Any]],
-    *,
-    full_names: bool,
-    service: str | None = None,
-    sha256: str | None = None,
-) -> Question:
-    """The question of `features`, each (view as it is asked, feature), in this order.
-
-    `projections` says for every view as it is asked which view that is, and how its join keys are called.
-
-    Raises:
-        PlanRefused: it cannot be answered; names the view and the rule.
-    """
-    return _Draft(description).finish(features, projections, full_names=full_names, service=service, sha256=sha256)
-
-
-class _Draft:
-    """Builds one question: reads are merged per view as it is asked (alias and join keys), on-demand inputs added to them."""
-
-    def __init__(self, description: Description) -> None:
-        self._views: dict[str, dict[str, Any]] = description["views"]
-        self._unserved = description.get("unserved", {})
-        self._project = description["project"]
-        self._reads: dict[str, tuple[str, dict[str, str], list[tuple[str, str]]]] = {}
-        self._entities: dict[str, str] = {}
-        self._request_data: dict[str, str] = {}
-
-    def finish(
-        self,
-        features: Sequence[tuple[str, str]],
-        projections: dict[str, dict[str, Any]],
-        *,
-        full_names: bool,
-        service: str | None = None,
-        sha256: str | None = None,
-    ) -> Question:
-        columns: list[tuple[str, str, str, str, int]] = []
-        computed: dict[str, tuple[str, list[tuple[str, str, int, str]], Any]] = {}
-        for asked_as, feature in features:
-            projection = projections[asked_as]
-            view = self._view(projection["view"])
-            dtype = dict(view["features"]).get(feature)
-            if dtype is None:
-                raise PlanRefused(f"the view {projection['view']!r} has no feature {feature!r}")
-            _check_type(asked_as, feature, dtype)
-            name = f"{asked_as}__{feature}" if full_names else feature
-            if view["kind"] == "on_demand":
-                if asked_as not in computed:
-                    computed[asked_as] = self._on_demand(asked_as, projection["view"], view)
-                position = [output for output, _ in view["features"]].index(feature)
-                columns.append((name, asked_as, projection["view"], dtype, position))
-            else:
-                position = self._read(asked_as, projection["view"], projection.get("join_key_map", {}), feature, dtype)
-                columns.append((name, asked_as, projection["view"], dtype, position))
-        index = {asked_as: number for number, asked_as in enumerate(self._reads)}
-        order = index | {asked_as: len(index) + number for number, asked_as in enumerate(computed)}
-        entities = tuple(EntityColumn(name, dtype) for name, dtype in sorted(self._entities.items()))
-        request_data = tuple(EntityColumn(name, dtype) for name, dtype in sorted(self._request_data.items()) if name not in self._entities)
-        made = tuple(
-            Column(name, view, dtype, order[asked_as], position, json_decoder(dtype)) for name, asked_as, view, dtype, position in columns
-        )
-        names = [entity.name for entity in entities] + [column.name for column in made]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise PlanRefused(f"two columns of the answer would be called {', '.join(twice)}")
-        return Question(
-            service=service,
-            sha256=sha256,
-            entities=entities,
-            request_data=request_data,
-            reads=tuple(self._read_of(*read) for read in self._reads.values()),
-            columns=made,
-            on_demand=tuple(
-                OnDemandView(
-                    asked_as, view, tuple((name, index[source], position, dtype) for name, source, position, dtype in inputs), outputs
-                )
-                for asked_as, (view, inputs, outputs) in computed.items()
-            ),
-            metadata=_metadata(names, None),
-            metadata_with_versions=_metadata(
-                names, [(asked_as, self._views[projections[asked_as]["view"]].get("version", 0)) for asked_as, _ in features]
-            ),
-            names=frozenset(column.name for column in (*entities, *request_data)),
-        )
-
-    def _view(self, name: str) -> dict[str, Any]:
-        view = self._views.get(name)
-        if view is None:
-            reason = self._unserved.get(name, "the registry does not have it")
-            raise PlanRefused(f"the view {name!r} cannot be served: {reason}")
-        return view
-
-    def _read(self, asked_as: str, view_name: str, join_key_map: dict[str, str], feature: str, dtype: str) -> int:
-        """Add a feature to the read of a view; returns its position in the replies."""
-        view = self._view(view_name)
-        if asked_as not in self._reads:
-            self._reads[asked_as] = (view_name, join_key_map, [])
-            for join_key, key_type in view["join_keys"]:
-                self._add_entity(join_key_map.get(join_key, join_key), key_type, view_name)
-        wanted = self._reads[asked_as][2]
-        if (feature, dtype) not in wanted:
-            wanted.append((feature, dtype))
-        return 1 + wanted.index((feature, dtype))
-
-    def _add_entity(self, name: str, dtype: str, view: str) -> None:
-        if dtype not in KEY_TYPES:
-            raise PlanRefused(f"the join key {name!r} of {view!r} is a {dtype}, which Feast cannot make keys of ({', '.join(KEY_TYPES)})")
-        if self._entities.setdefault(name, dtype) != dtype:
-            raise PlanRefused(f"the join key {name!r} is a {dtype} in {view!r} and a {self._entities[name]} in another view")
-
-    def _on_demand(self, asked_as: str, name: str, view: dict[str, Any]) -> tuple[str, list[tuple[str, str, int, str]], Any]:
-        inputs = []
-        for source, feature, dtype in view["inputs"]:
-            projection = view.get("sources", {}).get(source) or {"view": source, "join_key_map": {}}
-            position = self._read(source, projection["view"], projection.get("join_key_map", {}), feature, dtype)
-            inputs.append((f"{source}__{feature}", source, position, dtype))
-        for field_name, dtype in view["request"]:
-            if dtype not in STRICT_TYPES:
-                raise PlanRefused(f"the on-demand view {asked_as!r} asks requests for {field_name!r}, a {dtype}, which JSON cannot carry")
-            self._request_data[field_name] = dtype
-        return name, inputs, tuple((output, dtype) for output, dtype in view["features"])
-
-    def _read_of(self, view_name: str, join_key_map: dict[str, str], features: list[tuple[str, str]]) -> Read:
-        view = self._views[view_name]
-        join_keys = [(name, dtype) for name, dtype in view["join_keys"]] or [(DUMMY_JOIN_KEY, "String")]
-        keys = EntityKeys(join_keys, self._project)
-        stored_as = view["stored_as"]
-        fields = (time_field(stored_as), *(hash_field(stored_as, name) for name, _ in features))
-        return Read(
-            view=view_name,
-            ttl_seconds=view["ttl_seconds"],
-            columns=tuple(join_key_map.get(name, name) for name in keys.order) if view["join_keys"] else (),
-            keys=keys,
-            features=tuple(features),
-            fields=fields,
-            head=b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields)),
-            tail=b"".join((b"\r\n", *(b"$%d\r\n%b\r\n" % (len(name), name) for name in fields))),
-        )
-
-
-def _check_type(view: str, feature: str, dtype: str) -> None:
-    try:
-        value_field(dtype)
-        json_decoder(dtype)
-    except WrongType as error:
-        raise PlanRefused(f"{view}:{feature}: {error}") from None
-
-
-def _metadata(names: list[str], versions: list[tuple[str, int]] | None) -> bytes:
-    metadata: dict[str, Any] = {"feature_names": names}
-    if versions is not None:
-        # As stock prints it: without the version when it is 0.
-        metadata["feature_view_metadata"] = [
-            {"name": view, **({"version": version} if version else {})} for view, version in dict.fromkeys(versions)
-        ]
-    return b',"metadata":' + orjson.dumps(metadata) + b"}"

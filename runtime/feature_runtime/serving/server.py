@@ -1,7 +1,7 @@
 """The feature server: what HTTP and gRPC share, and what each HTTP request means.
 
 Read-only. A client's mistake is refused (4xx) with field, rule and remedy; 503 with Retry-After only while Redis is
-away. Liveness says that the process answers, readiness that it has a contract and that Redis answers.
+away. Liveness says that the process answers and computes, readiness that it has a contract and that Redis answers.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from typing import Any
 import orjson
 
 from feature_runtime.serving.answer import Judged, Policy, inputs, judge, render
-from feature_runtime.serving.connection import Request, Respond, error_body
+from feature_runtime.serving.body import parse
+from feature_runtime.serving.message import Request, Respond, error_body
 from feature_runtime.serving.metrics import Metrics
 from feature_runtime.serving.online_store import OnlineStore, StoreAway
 from feature_runtime.serving.plan import Plan
-from feature_runtime.serving.requests import Refused, asked, parse
+from feature_runtime.serving.refused import Refused, problem
+from feature_runtime.serving.requests import asked
 
 FEATURES = b"/get-online-features"
 ENDPOINTS = {FEATURES: b"POST", b"/health": b"GET", b"/ready": b"GET", b"/contract": b"GET"}
@@ -97,14 +99,16 @@ class FeatureServer:
         self.store.read(list(zip(what.question.reads, what.keys, strict=True)), read)
 
     async def _compute(self, judged: Judged, transformer: Any, finished: Finished) -> None:
+        question = judged.asked.question
+        types = {column.name: column.dtype for column in (*question.entities, *question.request_data)}
         try:
-            for view in judged.asked.question.on_demand:
-                computed = await transformer.compute(view.view, inputs(judged, view), judged.asked.count)
+            for view in question.on_demand:
+                computed = await transformer.compute(view.view, inputs(judged, view), types, judged.asked.count)
                 judged.add_computed(view.view, [computed[feature] for feature, _ in view.outputs])
         except Exception as error:  # noqa: BLE001
             if getattr(error, "clients_fault", False):
                 remedy = "Send values that the view can compute with."
-                error = Refused(422, [{"field": "entities", "value": None, "rule": str(error), "remedy": remedy}])
+                error = Refused(422, [problem("entities", None, str(error), remedy)])
             finished(error)
         else:
             finished(judged)
@@ -143,7 +147,7 @@ class FeatureServer:
         elif path == FEATURES:
             self._features(request, answer)
         elif path == b"/health":
-            answer(200, b'{"status":"alive"}')
+            self._health(answer)
         elif path == b"/ready":
             self._run(self._ready(answer))
         elif self.plan is None:
@@ -182,6 +186,12 @@ class FeatureServer:
             answer(200, body, b"feast-contract: %b\r\n" % sha256.encode() if sha256 else b"")
 
         self._ask(parse(request.body or b""), contract.decode(errors="replace") if contract is not None else None, finished)
+
+    def _health(self, answer: Respond) -> None:
+        if self.transformer is not None and (reason := self.transformer.stuck):
+            answer(503, orjson.dumps({"status": "not alive", "reason": reason, "detail": reason}))
+        else:
+            answer(200, b'{"status":"alive"}')
 
     async def _ready(self, answer: Respond) -> None:
         reason = "the server is shutting down" if self.draining else None if self.plan else "no contract is loaded yet"

@@ -5,23 +5,18 @@ Promises the values of Feast's own HTTP server: Float32 as the double that equal
 gives up it does not: a ScalarMap is an array of [key, value]. A null is None. A stored value of another type raises
 WrongType: it is never coerced.
 
-Numbers, texts and vectors of floats are decoded here, everything else by Feast's own protobuf classes.
+Numbers, texts and vectors of floats are decoded by `quick_values`, everything else here, by Feast's own protobuf classes.
 """
 
 import re
-import struct
 from base64 import b64encode
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
 
-Decoder = Callable[[bytes], Any]
+from feature_runtime.serving.quick_values import QUICK, Decoder, finite, moment, varint
 
-# Not a time: what Feast stores for a null among moments.
-NULL_MOMENT = -(2**63)
 EPOCH = "1970-01-01T00:00:00Z"
-CONTINUED = 0x80
 
 # The stem of the field in Feast's Value message, per primitive type.
 STEMS = {
@@ -92,7 +87,7 @@ def event_time(raw: bytes) -> tuple[int, int, str]:
     try:
         while at < len(raw):
             tag = raw[at]
-            number, at = _varint(raw, at + 1)
+            number, at = varint(raw, at + 1)
             match tag:
                 case 0x08:
                     seconds = number - (1 << 64) if number >> 63 else number
@@ -111,110 +106,6 @@ def event_time(raw: bytes) -> tuple[int, int, str]:
         if not digits[length:].strip("0"):
             return seconds, nanos, f"{text}.{digits[:length]}Z"
     return seconds, nanos, f"{text}.{digits}Z"
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    result = shift = 0
-    while True:
-        byte = raw[at]
-        at += 1
-        result |= (byte & 0x7F) << shift
-        if byte < CONTINUED:
-            return result, at
-        shift += 7
-
-
-# The decoders below know one form of bytes, the one that protobuf writes; anything else goes to the exact one.
-
-
-def _float(tag: int, form: str, exact: Decoder) -> Decoder:
-    number = struct.Struct(form)
-    size, unpack = number.size + 1, number.unpack_from
-
-    def decode(raw: bytes) -> Any:
-        if len(raw) == size and raw[0] == tag:
-            (value,) = unpack(raw, 1)
-            return value if value - value == 0 else _finite(value)
-        return exact(raw)
-
-    return decode
-
-
-def _integer(tag: int, limit: int, exact: Decoder) -> Decoder:
-    def decode(raw: bytes) -> Any:
-        length = len(raw)
-        if length > 1 and raw[0] == tag:
-            if length == 2 and raw[1] < CONTINUED:  # noqa: PLR2004  the tag and a number below 128
-                return raw[1]
-            number, end = _varint(raw, 1)
-            value = number - (1 << 64) if number >> 63 else number
-            if end == length and -limit <= value < limit:
-                return value
-        return exact(raw)
-
-    return decode
-
-
-def _seconds(exact: Decoder) -> Decoder:
-    number = _integer(0x40, 2**63, exact)
-    return lambda raw: _moment(number(raw))
-
-
-def _bool(exact: Decoder) -> Decoder:
-    known = {b"\x38\x00": False, b"\x38\x01": True}
-
-    def decode(raw: bytes) -> Any:
-        value = known.get(raw)
-        return exact(raw) if value is None else value
-
-    return decode
-
-
-def _string(exact: Decoder) -> Decoder:
-    def decode(raw: bytes) -> Any:
-        if len(raw) > 1 and raw[0] == 0x12:  # noqa: PLR2004
-            size, start = _varint(raw, 1)
-            if start + size == len(raw):
-                return raw[start:].decode()
-        return exact(raw)
-
-    return decode
-
-
-def _floats(tag: bytes, code: str, exact: Decoder) -> Decoder:
-    width = struct.calcsize(code)
-
-    def decode(raw: bytes) -> Any:
-        if raw.startswith(tag):
-            size, inner = _varint(raw, len(tag))
-            if inner + size == len(raw) and size and raw[inner] == 0x0A:  # noqa: PLR2004  its one field, packed
-                size, start = _varint(raw, inner + 1)
-                if start + size == len(raw) and size % width == 0:
-                    values = list(struct.unpack_from(f"<{size // width}{code}", raw, start))
-                    return values if sum(values) - sum(values) == 0 else [_finite(value) for value in values]
-        return exact(raw)
-
-    return decode
-
-
-def _finite(value: float) -> float | str:
-    if value - value == 0:
-        return value
-    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124  how a NaN is known
-
-
-QUICK: dict[str, Callable[[Decoder], Decoder]] = {
-    "Float32": lambda exact: _float(0x35, "<f", exact),
-    "Float64": lambda exact: _float(0x29, "<d", exact),
-    "Int64": lambda exact: _integer(0x20, 2**63, exact),
-    "Int32": lambda exact: _integer(0x18, 2**31, exact),
-    "UnixTimestamp": _seconds,
-    "Bool": _bool,
-    "String": _string,
-    "Array(Float32)": lambda exact: _floats(b"\x82\x01", "f", exact),
-    "Array(Float64)": lambda exact: _floats(b"\x7a", "d", exact),
-}
-"""By type, with the tag that protobuf writes before the value."""
 
 
 def _exact(dtype: str) -> Decoder:
@@ -255,9 +146,9 @@ def _native(value: Any) -> Any:  # noqa: PLR0911  one per kind of value
     inner: Any = getattr(value, held) if held else None
     match held:
         case "unix_timestamp_val":
-            return _moment(inner)
+            return moment(inner)
         case "unix_timestamp_list_val" | "unix_timestamp_set_val":
-            return [_moment(item) for item in inner.val]
+            return [moment(item) for item in inner.val]
         case "list_val" | "set_val":
             return [_native(item) for item in inner.val]
         case "map_val" | "struct_val":
@@ -270,13 +161,9 @@ def _native(value: Any) -> Any:  # noqa: PLR0911  one per kind of value
             return _value_to_native(value)
 
 
-def _moment(seconds: int | None) -> int | None:
-    return None if seconds == NULL_MOMENT else seconds
-
-
 def _map_key(key: Any) -> Any:
     held = key.WhichOneof("key")
     inner: Any = getattr(key, held) if held else None
     if isinstance(inner, bytes):
         return b64encode(inner).decode()
-    return _finite(inner) if isinstance(inner, float) else inner
+    return finite(inner) if isinstance(inner, float) else inner

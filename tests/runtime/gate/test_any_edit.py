@@ -65,6 +65,7 @@ def contract():
     }
     made["services"] = {
         "fare_v1": service(made, ("stats", "a"), ("stats", "b"), ("profile", "e"), ("priced", "p")),
+        "price_v1": service(made, ("priced", "p")),
         "whole_v1": service(made, *(("profile", name) for name in "efg"), whole_views=["profile"]),
     }
     return made
@@ -203,6 +204,15 @@ def change_input(c, draw):
     c["on_demand_views"]["priced"]["sources"]["stats"]["features"] = [["c", "Int64"]]
 
 
+def change_inputs_key(c, draw):
+    """Another entity's view among the inputs of a computed one, or another name for the key of one."""
+    sources = c["on_demand_views"]["priced"]["sources"]
+    if draw(st.booleans()):
+        sources["profile"] = {"view": "profile", "features": [["e", "Int64"]]}
+    else:
+        sources["stats"]["join_key_map"] = {"driver_id": "chauffeur_id"}
+
+
 def rename_project(c, draw):
     c["project"] = "drives"
 
@@ -227,8 +237,14 @@ ADDITIONS = [describe, add_view, add_service]
 EDITS = [
     *ADDITIONS, retype, rename_feature, drop_feature, add_feature, shuffle_view, shuffle_service, drop_from_service, add_to_service,
     drop_service, drop_view, rename_view, alias, map_join_key, change_join_key, change_key_type, change_entities, change_ttl,
-    go_offline, change_source, change_code, change_request, change_input, rename_project,
+    go_offline, change_source, change_code, change_request, change_input, change_inputs_key, rename_project,
 ]  # fmt: skip
+
+
+def asked_keys(c, source):
+    """What a request calls the keys of an on-demand view's input."""
+    called = source.get("join_key_map", {})
+    return [called.get(column, column) for column, _ in c["views"][source["view"]]["entity_columns"]]
 
 
 def received(c, name):
@@ -243,7 +259,8 @@ def received(c, name):
         stored = c["views"].get(behind)
         if computed:
             requests = sorted(map(tuple, computed["sources"].get("asked", {}).get("request", [])))
-            vector.append((label, feature, dtype, requests))
+            inputs = [source for source in computed["sources"].values() if source.get("view") in c["views"]]
+            vector.append((label, feature, dtype, requests, sorted(key for source in inputs for key in asked_keys(c, source))))
         elif stored:
             entities = c["entities"]
             keys = sorted((entities[entity]["join_key"], entities[entity]["value_type"]) for entity in stored["entities"])

@@ -135,6 +135,17 @@ CASES = {
             ),
         ],
     ),
+    "another entity's feature appended": (
+        "F008",
+        "services.whole_v1",
+        BREAKING,
+        [
+            d(
+                "features=[profile], description=",
+                'features=[profile, stats[["rating"]]], tags={"append_ok": "true"}, description=',
+            )
+        ],
+    ),
     "feature removed from a view": (
         "F010",
         "views.profile.tags",
@@ -230,6 +241,21 @@ CASES = {
     ),
     "database of the online store": ("F032", "stores.online_store", BREAKING, [y(",password=", ",db=3,password=")]),
     "taken offline": ("F033", "views.profile", BREAKING, [d("ttl=timedelta(days=30),", "ttl=timedelta(days=30), online=False,")]),
+    "service of an offline view": (
+        "F033",
+        "services.idle_v1",
+        BREAKING,
+        [d(SPARE, SPARE + " online=False,"), d(WHOLE, f'{WHOLE}idle_v1 = FeatureService(name="idle_v1", features=[spare[["idle"]]])\n')],
+    ),
+    "input from an offline view": (
+        "F033",
+        "services.fare_v1",
+        BREAKING,
+        [
+            d(SPARE, SPARE + " online=False,"),
+            d('sources=[stats[["rating"]], asked]', 'sources=[stats[["rating"]], spare[["idle"]], asked]'),
+        ],
+    ),
     "disabled": ("F033", "views.profile", BREAKING, [d("ttl=timedelta(days=30),", "ttl=timedelta(days=30), enabled=False,")]),
     "view renamed": ("F034", "views.stats", BREAKING, [d('    name="stats",', '    name="statistics",')]),
     "unused view removed": ("F034", "views.spare", WARNING, [d('    name="spare",', '    name="sparely",')]),
@@ -393,6 +419,36 @@ def test_a_view_that_somebody_counts_on_is_in_use_though_no_service_has_it(copie
     copied["views"]["spare"]["tags"] = {"lifecycle": "production"}
     views = {name: view for name, view in base.contract["views"].items() if name != "spare"}
     assert findings(Snapshot(contract=copied), Snapshot(contract=base.contract | {"views": views}))["F034", "views.spare"] == BREAKING
+
+
+COMPUTED = 'priced_v1 = FeatureService(name="priced_v1", features=[priced], description="A price.", owner="pricing")\n'
+INPUTS = 'sources=[stats[["rating"]], asked]'
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        'sources=[stats[["rating"]], profile[["age"]], asked]',
+        'sources=[stats[["rating"]].with_join_key_map({"driver_id": "chauffeur_id"}), asked]',
+    ],
+    ids=["another entity", "another name of the key"],
+)
+def test_an_on_demand_view_that_starts_or_stops_to_need_a_key_breaks_who_asks_for_it(edited, findings, inputs):
+    one_use = fare('stats[["rating", "trips", "embedding"]], profile[["city", "age"]]')
+    before = edited.edit(one_use, d(WHOLE, WHOLE + COMPUTED)).snapshot()
+    after = edited.edit(d(INPUTS, inputs)).snapshot()
+    code, raised = edited.feast_apply()
+    assert code == 0, f"stock Feast finds it too:\n{raised}"
+    breaking = {("F008", "services.priced_v1")}
+    for old, new in ((before, after), (after, before), (edited.registered(), before)):
+        found = findings(old, new)
+        assert {place for place, severity in found.items() if severity == BREAKING} == breaking, found
+
+
+def test_what_an_on_demand_view_reads_by_another_key_means_something_else(edited, findings):
+    inputs = INPUTS.replace(", asked", '.with_join_key_map({"driver_id": "chauffeur_id"}), asked')
+    before = edited.edit(fare('stats[["rating"]]')).snapshot()
+    assert findings(before, edited.edit(d(INPUTS, inputs)).snapshot()) == {("F017", "views.priced"): WARNING}
 
 
 def test_a_narrower_permission_is_no_finding(edited, findings, base):

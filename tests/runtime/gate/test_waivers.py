@@ -110,7 +110,7 @@ def test_an_annotation_stands_at_the_definition_and_cannot_be_broken_out_of(base
     copied["views"]["spare"]["description"] = "100 %\n::error::mine"
     copied["services"].pop("whole_v1")
     judged = judge(Comparison(old=base, new=Snapshot(contract=copied, stores=base.stores)))
-    lines = as_annotations(judged, {"services.fare_v1": "definitions.py:7"}, "feature_repo", "contract.lock.json").splitlines()
+    lines = as_annotations(judged, {"services.fare_v1": "definitions.py:7"}, "feature_repo").splitlines()
     assert lines[0].startswith("::error file=feature_repo/contract.lock.json,line=1,title=F001 services.whole_v1::")
     assert lines[1].startswith("::error file=feature_repo/definitions.py,line=7,title=F005 services.fare_v1::")
     assert [line.split(" ")[0] for line in lines] == ["::error", "::error", "::notice"]

@@ -43,7 +43,7 @@ from feature_runtime.serving import grpc_service
 from feature_runtime.serving.describing import describe
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.on_demand import Transformer
+from feature_runtime.serving.on_demand import CannotCompute, Transformer
 from feature_runtime.serving.online_store import OnlineStore
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.server import FeatureServer
@@ -84,6 +84,7 @@ DEFINITIONS = f"""
 from datetime import timedelta
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import *
 
 thing = Entity(name="thing", join_keys=["number"], value_type=ValueType.INT32)
@@ -95,6 +96,26 @@ everything = FeatureView(
     schema=[Field(name="number", dtype=Int32), {", ".join(f'Field(name="{NAMES[dtype]}", dtype={dtype})' for dtype in EVERYTHING)}],
 )
 everything_v1 = FeatureService(name="everything_v1", features=[everything])
+
+moment = Entity(name="moment", join_keys=["at"], value_type=ValueType.UNIX_TIMESTAMP)
+badge = Entity(name="badge", join_keys=["token"], value_type=ValueType.BYTES)
+entries = FeatureView(
+    name="entries",
+    entities=[moment, badge],
+    ttl=timedelta(0),
+    source=FileSource(name="entries", path="data/entries.parquet", timestamp_field="event_timestamp"),
+    schema=[Field(name="at", dtype=UnixTimestamp), Field(name="token", dtype=Bytes), Field(name="floor", dtype=Int64)],
+)
+
+
+@on_demand_feature_view(mode="python", sources=[entries], schema=[Field(name="seen", dtype=String)])
+def entry_shown(inputs):
+    count = len(inputs["entries__floor"])
+    nothing = [None] * count
+    return {{"seen": [f"{{at!r}} {{token!r}}" for at, token in zip(inputs.get("at", nothing), inputs.get("token", nothing))]}}
+
+
+entry_v1 = FeatureService(name="entry_v1", features=[entry_shown])
 """
 
 
@@ -276,6 +297,18 @@ def test_every_value_is_the_stored_one_bit_for_bit(stub):
         assert column.event_timestamps[2].ToDatetime(UTC) == NOW - timedelta(days=2)
 
 
+def test_functions_see_join_keys_as_training_has_them(serving, stub):
+    body = {"feature_service": "entry_v1", "entities": {"at": [86_400], "token": [b64encode(b"\xff\x00").decode()]}}
+    request = GetOnlineFeaturesRequest(feature_service="entry_v1")
+    request.entities["at"].CopyFrom(RepeatedValue(val=[Value(unix_timestamp_val=86_400)]))
+    request.entities["token"].CopyFrom(RepeatedValue(val=[Value(bytes_val=b"\xff\x00")]))
+    status, said = asks(serving, body)
+    assert status == 200, said
+    seen = f"{datetime(1970, 1, 2, tzinfo=UTC)!r} {bytes([255, 0])!r}"
+    assert said["results"][2]["values"] == [seen]
+    assert stub.GetOnlineFeatures(request).results[2].values[0].string_val == seen
+
+
 def test_request_context_carries_what_is_no_entity(stub):
     whole = stub.GetOnlineFeatures(message({"feature_service": "fraud_model_v1", "entities": FRAUD}))
     request = message({"feature_service": "fraud_model_v1", "entities": {name: FRAUD[name] for name in ("card_id", "merchant_id")}})
@@ -385,6 +418,27 @@ def test_a_function_that_cannot_compute_what_was_asked_is_named(stub):
     code, said, _ = refusal(stub, message({"feature_service": "fraud_model_v1", "entities": FRAUD | {"amount": [-1.0] * 4}}))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert "'payment_features' cannot be computed: its function raised ValueError: a payment is not negative" in said
+
+
+def test_a_refusal_fits_into_metadata_whatever_was_asked(stub):
+    """Metadata of more than 8 KiB would reach the client as another error."""
+    refs = [f"card_features:{number}{'☂' * 150}" for number in range(20)]
+    code, _, details = refusal(stub, message({"features": refs, "entities": {"card_id": ["0042"]}}))
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert list(details) == [f"features[{number}]" for number in range(len(details))]
+    assert details, "the first of them"
+
+
+def test_a_long_reason_is_cut(serving, stub, monkeypatch):
+    class Loud:
+        async def compute(self, view, *_):
+            raise CannotCompute(view, "☂" * 5_000, clients_fault=True)
+
+    monkeypatch.setattr(serving.server, "transformer", Loud())
+    code, said, _ = refusal(stub, message({"features": ["merchant_trust:trust"], "entities": {"merchant_id": [7]}}))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert said.startswith("entities: the on-demand feature view 'merchant_trust' cannot be computed: ☂☂☂")
+    assert said.endswith("☂…")
 
 
 def test_the_contracts_hash_goes_both_ways(serving, stub):
@@ -497,7 +551,7 @@ def test_a_request_under_way_is_answered_before_the_server_ends(repo, redis_port
     asked, go_on = threading.Event(), threading.Event()
 
     class Slow:
-        async def compute(self, view, columns, count):
+        async def compute(self, view, columns, types, count):
             asked.set()
             await asyncio.to_thread(go_on.wait, 10)
             return {"trust": [Value(double_val=0.5).SerializeToString()] * count}

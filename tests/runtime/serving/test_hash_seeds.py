@@ -29,7 +29,8 @@ CHILD = """
 import base64, hashlib, json, sys
 from feature_runtime.serving.answer import Policy, judge, render
 from feature_runtime.serving.plan import Plan
-from feature_runtime.serving.requests import asked, parse
+from feature_runtime.serving.body import parse
+from feature_runtime.serving.requests import asked
 
 recorded = json.load(open(sys.argv[1]))
 store = {bytes.fromhex(key): {bytes.fromhex(f): bytes.fromhex(v) for f, v in fields.items()} for key, fields in recorded["redis"].items()}

@@ -251,6 +251,25 @@ def test_a_head_without_end_is_refused(running):
     assert Raw(running.port).send(many).until_closed().startswith(b"HTTP/1.1 431 ")
 
 
+def test_who_still_sends_when_refused_gets_the_answer_and_no_reset(running):
+    endless = b"GET /health HTTP/1.1\r\n" + b"X: x\r\n" * 2_000_000
+    assert Raw(running.port).send(endless).until_closed().startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_who_neither_hears_nor_closes_is_let_go(running, monkeypatch, silent):
+    monkeypatch.setattr("feature_runtime.serving.connection.STALLED_SECONDS", 0.5)
+    others = set(running.http.connections)
+    raw = Raw(running.port).send(b"HELLO\r\n\r\n")
+    if silent:
+        raw.socket.shutdown(socket.SHUT_WR)
+    assert raw.until_closed().startswith(b"HTTP/1.1 400 ")
+    deadline = time.monotonic() + 10
+    while running.http.connections - others:
+        assert time.monotonic() < deadline, "its connection is kept"
+        time.sleep(0.05)
+
+
 def test_a_header_given_twice_is_no_choice(running):
     received = Raw(running.port).send(post(None, "Content-Type: application/json", "Connection: close")).until_closed()
     assert received.startswith(b"HTTP/1.1 415 ")

@@ -8,16 +8,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from feast import FeatureStore, FeatureView, Field, FileSource, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_operations import apply_total_with_repo_instance
-from feast.types import Array, Bool, Bytes, Float64, Int64, String, UnixTimestamp
+from feast.types import Array, Bool, Float64, Int64, String
 
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.serving import on_demand
+from feature_runtime.serving.message import Request
+from feature_runtime.serving.metrics import Metrics
 from feature_runtime.serving.on_demand import CannotCompute, OnDemandView, Transformer, problems
+from feature_runtime.serving.server import FeatureServer
 from tests.second_feature_repo import data
 
 REPO = Path(data.__file__).parent / "feature_repo"
@@ -75,7 +79,7 @@ def test_stored_values_go_in_and_come_out_as_they_are_stored(stock):
         "merchant_features__complaints": [Value(int32_val=1).SerializeToString(), b""],
         "merchant_id": [7, 8],
     }
-    computed = view.compute_stored(columns, 2)["trust"]
+    computed = view.compute_stored(columns, {"merchant_id": "Int64"}, 2)["trust"]
     assert [Value.FromString(stored) for stored in computed] == [Value(double_val=0.25), Value()]
     assert computed[1] == b"", "null is nothing"
 
@@ -94,15 +98,17 @@ def test_what_a_request_brings_is_what_training_has_in_its_data_frame():
         seen.update(inputs)
         return {"out": [1]}
 
-    fields = {"at": UnixTimestamp, "amount": Float64, "token": Bytes, "number": Int64}
-    source = RequestSource(name="brought", schema=[Field(name=name, dtype=dtype) for name, dtype in fields.items()])
-    view = OnDemandView(view_of(function, sources=[source]))
-    view.compute_stored({"at": [86_400], "amount": [2], "token": ["AQI="], "number": [2]}, 1)
-    assert seen == {"at": [datetime(1970, 1, 2, tzinfo=UTC)], "amount": [2.0], "token": [b"\x01\x02"], "number": [2]}
+    view = OnDemandView(view_of(function))
+    brought = {"at": [86_400], "amount": [2], "rate": [0.1], "token": ["AQI="], "number": [2]}
+    types = {"at": "UnixTimestamp", "amount": "Float64", "rate": "Float32", "token": "Bytes", "number": "Int64"}
+    view.compute_stored(brought, types, 1)
+    rate = pa.array([0.1], pa.float32()).to_pylist()
+    assert seen == {"at": [datetime(1970, 1, 2, tzinfo=UTC)], "amount": [2.0], "rate": rate, "token": [b"\x01\x02"], "number": [2]}
     assert type(seen["amount"][0]) is float
-    with pytest.raises(CannotCompute, match="'at' is no UnixTimestamp") as refused:
-        view.compute_stored({"at": [2**62], "amount": [2], "token": ["AQI="], "number": [2]}, 1)
-    assert refused.value.clients_fault
+    for name, value in (("at", 2**62), ("rate", 1e39)):
+        with pytest.raises(CannotCompute, match=f"'{name}' is no {types[name]}") as refused:
+            view.compute_stored(brought | {name: [value]}, types, 1)
+        assert refused.value.clients_fault
 
 
 def test_a_request_field_that_json_cannot_carry_is_found():
@@ -173,7 +179,7 @@ def test_a_number_that_the_type_cannot_hold_is_refused():
         return {"out": [2**70]}
 
     with pytest.raises(CannotCompute, match="not of the declared type"):
-        OnDemandView(view_of(function)).compute_stored({"number": [1]}, 1)
+        OnDemandView(view_of(function)).compute_stored({"number": [1]}, {}, 1)
 
 
 def test_missing_numbers_are_null_and_pandas_whole_floats_are_integers():
@@ -274,12 +280,10 @@ def test_others_go_on_while_a_function_works():
 
     async def both():
         transformer = Transformer([view_of(function)])
-        work = asyncio.create_task(transformer.compute("function", {"number": [1]}, 1))
+        work = asyncio.create_task(transformer.compute("function", {"number": [1]}, {}, 1))
         assert await asyncio.to_thread(waiting.wait, 10)
         go_on.set()
-        computed = await work
-        transformer.close()
-        return computed
+        return await work
 
     assert asyncio.run(both()) == {"out": [Value(int64_val=1).SerializeToString()]}
 
@@ -296,11 +300,62 @@ def test_a_function_that_hangs_fails_its_request_alone(monkeypatch):
     async def asked():
         transformer = Transformer([view_of(function)])
         with pytest.raises(CannotCompute, match="takes longer than"):
-            await transformer.compute("function", {"number": [0]}, 1)
+            await transformer.compute("function", {"number": [0]}, {}, 1)
         monkeypatch.setattr(on_demand, "SECONDS", 10)
-        after = await transformer.compute("function", {"number": [5]}, 1)
+        after = await transformer.compute("function", {"number": [5]}, {}, 1)
         go_on.set()
-        transformer.close()
         return after
 
     assert Value.FromString(asyncio.run(asked())["out"][0]).int64_val == 5
+
+
+def test_functions_that_never_end_give_way_to_others_until_only_a_restart_helps(monkeypatch):
+    monkeypatch.setattr(on_demand, "SECONDS", 0.3)
+    let_go = threading.Event()
+
+    def function(inputs):
+        if inputs["number"] == [0]:
+            assert let_go.wait(20)
+        return {"out": inputs["number"]}
+
+    async def healths():
+        transformer = Transformer([view_of(function)])
+        server = FeatureServer(None, Metrics())
+        server.transformer = transformer
+        health = Request()
+        health.method, health.path = b"GET", b"/health"
+        found = []
+
+        async def ask(number):
+            return await transformer.compute("function", {"number": [number]}, {}, 1)
+
+        async def hang():
+            with pytest.raises(CannotCompute, match="its function takes longer than"):
+                await ask(0)
+
+        def look():
+            server.handle(health, lambda status, body, *_: found.append((status, body)))
+
+        try:
+            for _ in range(on_demand.MOST_REPLACED):
+                await asyncio.gather(*(hang() for _ in range(on_demand.THREADS)))
+                look()
+                monkeypatch.setattr(on_demand, "SECONDS", 10)
+                assert Value.FromString((await ask(5))["out"][0]).int64_val == 5, "no thread is left for it"
+                monkeypatch.setattr(on_demand, "SECONDS", 0.3)
+            await asyncio.gather(*(hang() for _ in range(on_demand.THREADS)))
+            look()
+            with pytest.raises(CannotCompute, match="no thread was free for its function within"):
+                await ask(5)
+        finally:
+            let_go.set()
+        while transformer.stuck:  # noqa: ASYNC110  a thread ends, no task
+            await asyncio.sleep(0.01)
+        look()
+        return found
+
+    *alive, stuck, again = asyncio.run(healths())
+    assert {status for status, _ in alive} == {200}
+    assert stuck[0] == 503, "the kubelet must restart it"
+    assert b"on-demand functions that do not end hold all threads" in stuck[1]
+    assert again[0] == 200, "they did end"

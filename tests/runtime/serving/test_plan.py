@@ -8,8 +8,9 @@ import sys
 import pytest
 from feast.infra.online_stores.helpers import _mmh3
 
-from feature_runtime.serving.plan import MEMORIZED_QUESTIONS, Plan, UnknownFeatures
+from feature_runtime.serving.plan import MEMORIZED_QUESTIONS, Plan
 from feature_runtime.serving.question import PlanRefused
+from feature_runtime.serving.refused import MOST_ERRORS, Refused
 
 DESCRIPTION = {
     "project": "shop",
@@ -99,7 +100,7 @@ def test_inputs_of_an_on_demand_view_are_read_and_not_answered(plan):
     assert [column.name for column in question.request_data] == ["amount"]
     assert question.names == {"customer_id", "amount"}
     assert (question.columns[0].rows, question.columns[0].position) == (2, 1), "after the rows of both reads"
-    assert [feature for feature, _ in question.reads[0].features] == ["score", "age"], "one read for inputs and answers"
+    assert question.reads[0].fields[1:] == (_mmh3("customers:score"), _mmh3("customers:age")), "one read for inputs and answers"
 
 
 def test_features_come_in_the_order_of_the_request(plan):
@@ -111,20 +112,53 @@ def test_a_question_is_worked_out_once_and_not_for_ever(plan):
     assert plan.of_features(refs) is plan.of_features(list(refs))
     assert plan.of_features(refs) is not plan.of_features(refs, full_names=True)
     for number in range(3 * MEMORIZED_QUESTIONS):
-        with pytest.raises(UnknownFeatures):
+        with pytest.raises(Refused):
             plan.of_features([f"customers:{number}"])
     assert len(plan._of_features) <= MEMORIZED_QUESTIONS
 
 
 def test_what_is_not_there_is_told_with_what_is(plan):
-    with pytest.raises(UnknownFeatures) as unknown:
+    with pytest.raises(Refused) as unknown:
         plan.of_service("v3")
     assert (unknown.value.status, unknown.value.errors[0]["remedy"]) == (404, "There is v1, v2.")
-    with pytest.raises(UnknownFeatures, match="'old' is not served: it is disabled"):
+    with pytest.raises(Refused, match="'old' is not served: it is disabled"):
         plan.of_features(["old:x"])
-    with pytest.raises(UnknownFeatures) as unknown:
+    with pytest.raises(Refused) as unknown:
         plan.of_features(["customers:age", "customers", "x:y"])
     assert (unknown.value.status, [error["field"] for error in unknown.value.errors]) == (422, ["features[1]", "features[2]"])
+
+
+def test_many_mistakes_in_wide_views_are_told_by_the_first(description):
+    features = [f"feature_{number}" for number in range(2_000)]
+    description["views"] |= {
+        f"wide_{number}": description["views"]["world"] | {"features": [[name, "Int64"] for name in features]} for number in range(30)
+    }
+    plan = Plan(description)
+    with pytest.raises(Refused) as refused:
+        plan.of_features([f"wide_0:{number}" for number in range(50_000)])
+    assert [error["field"] for error in refused.value.errors] == [f"features[{number}]" for number in range(MOST_ERRORS)]
+    assert refused.value.errors[0]["remedy"] == f"It has {', '.join(features[:20])} and 1980 more."
+    assert len(json.dumps(refused.value.errors)) < 20_000
+    with pytest.raises(Refused, match="wide_24 and 13 more") as refused:
+        plan.of_features([f"{number}:x" for number in range(50_000)])
+    assert len(refused.value.errors) == MOST_ERRORS
+    with pytest.raises(Refused, match="would be called 'feature_0'") as refused:
+        plan.of_features(["wide_0:feature_0"] * 50_000)
+    assert len(refused.value.errors) == MOST_ERRORS
+
+
+def test_more_features_than_there_are_is_one_mistake(plan):
+    with pytest.raises(Refused, match="170000 features are named, and there are 5") as refused:
+        plan.of_features(["w:x"] * 170_000)
+    assert (refused.value.status, len(refused.value.errors)) == (422, 1)
+
+
+def test_what_is_repeated_to_the_client_is_cut(plan):
+    for ask in (lambda: plan.of_service("x" * 100_000), lambda: plan.of_features([f"customers:{'x' * 100_000}"])):
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert len(str(refused.value)) < 300
+        assert len(json.dumps(refused.value.errors)) < 600
 
 
 def change(description, path, value):
@@ -148,6 +182,12 @@ REFUSED = {
     "a key called like a feature": (["services", "v1", "projections", "me", "join_key_map"], {"customer_id": "age"}, "would be called age"),
     "a request value without a form in JSON": (["views", "risk", "request"], [["amount", "Map"]], "'amount', a Map"),
 }
+
+
+def test_one_name_for_two_rows_is_refused(description):
+    description["views"]["risk"]["sources"] = {"customers": {"view": "customers", "join_key_map": {"customer_id": "payer_id"}}}
+    with pytest.raises(PlanRefused, match="'v2': 'customers' is read by payer_id and by customer_id under one name; give one use another"):
+        Plan(description)
 
 
 @pytest.mark.parametrize("name", REFUSED)
