@@ -136,6 +136,17 @@ def test_a_view_without_a_schema_is_refused(repo):
     assert "'bare' declares no schema" in refusal(repo)
 
 
+def test_an_entity_that_no_variable_holds_is_refused(repo):
+    views = repo / "feature_views.py"
+    inline = 'Entity(name="person", join_keys=["employee_id"], value_type=ValueType.INT64)'
+    text = views.read_text().replace("entities=[employee]", f"entities=[{inline}]")
+    views.write_text(text.replace("import FeatureView, Field", "import Entity, FeatureView, Field, ValueType"))
+    line = line_of(repo, "feature_views.py", "employee_features = FeatureView(")
+    assert f"feature_views.py:{line}: no variable of a module holds the entity person of the feature view 'employee_features'" in refusal(
+        repo
+    )
+
+
 def test_a_file_that_hides_behind_an_installed_module_is_refused(repo):
     (repo / "yaml.py").write_text("")
     assert "yaml.py: its name is taken" in refusal(repo)

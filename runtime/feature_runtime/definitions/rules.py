@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feast import OnDemandFeatureView
+from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.repo_contents import RepoContents
 
 from feature_runtime.refusal import Refusal
@@ -98,6 +99,12 @@ def check_views(definitions: "Definitions", places: dict[int, str]) -> None:
             if problems := on_demand.problems(view):
                 raise Refusal(f"{places.get(id(view), view.name)}: the on-demand feature view {view.name!r}: {'; '.join(problems)}.")
             continue
+        known = {DUMMY_ENTITY_NAME, *(entity.name for entity in definitions.entities)}
+        if nameless := sorted(set(view.entities) - known):
+            raise Refusal(
+                f"{places.get(id(view), view.name)}: no variable of a module holds the entity {', '.join(nameless)} of the feature view "
+                f"{view.name!r}. Assign it to one: definitions are what the modules' variables hold."
+            )
         keys = {entity.join_key for entity in definitions.entities if entity.name in view.entities}
         if missing := sorted(keys - columns):
             raise Refusal(
