@@ -50,6 +50,9 @@ STOCK_RUN = "store.materialize(datetime.fromisoformat({start!r}), datetime.fromi
 OUR_IMPORTS = """
 import argparse
 from pathlib import Path
+from feature_runtime.feast_import import without_type_checks
+# As the command does.
+without_type_checks()
 from feature_runtime import materialize
 from feature_runtime.registry.access import open_store
 # What Feast imports when a store is opened counts for neither.
