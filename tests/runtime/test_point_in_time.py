@@ -208,39 +208,37 @@ def test_both_ends_of_the_ttl_count(folder, age, counts):
     assert (found["edge__number"] is not None) is counts
 
 
+def numbers_of_a(path, ttl):
+    """A view `one` with the feature `number` of the key `a`, in a file with times `when`."""
+    view = FeatureView(
+        name="one",
+        entities=[Entity(name="a", join_keys=["a"], value_type=ValueType.INT64)],
+        ttl=ttl,
+        source=FileSource(name="source", path=str(path), timestamp_field="when"),
+        schema=[Field(name="a", dtype=Int64), Field(name="number", dtype=Int64)],
+    )
+    return JoinedView(name="one", view=view, history=History(view, ViewSource(view, path.parent)), keys={"a": "a"}, features=["number"])
+
+
 def test_times_that_differ_by_a_nanosecond_are_told_apart(tmp_path):
     nanoseconds = pa.timestamp("ns", tz="UTC")
     at = 1_700_000_000_123_456_789
     table = pa.table({"a": [1, 1], "when": pa.array([at, at + 1]).cast(nanoseconds), "number": [10, 20]})
     pq.write_table(table, tmp_path / "fine.parquet")
-    view = FeatureView(
-        name="fine",
-        entities=[Entity(name="a", join_keys=["a"], value_type=ValueType.INT64)],
-        ttl=timedelta(days=1),
-        source=FileSource(name="fine_source", path=str(tmp_path / "fine.parquet"), timestamp_field="when"),
-        schema=[Field(name="a", dtype=Int64), Field(name="number", dtype=Int64)],
-    )
-    one = JoinedView(name="fine", view=view, history=History(view, ViewSource(view, tmp_path)), keys={"a": "a"}, features=["number"])
+    one = numbers_of_a(tmp_path / "fine.parquet", timedelta(days=1))
     unit = time_unit(nanoseconds, [one])
     asked = pa.RecordBatch.from_pydict(
         {field_column("a"): [1, 1, 1], TIME: as_integers(pa.array([at - 1, at, at + 1]).cast(nanoseconds), unit)}
     )
     (found,) = join([asked], [one], JoinSettings(memory_mib=64, unit=unit))
-    assert found["fine__number"].to_pylist() == [None, 10, 20]
+    assert found["one__number"].to_pylist() == [None, 10, 20]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_both_ends_count_exactly_whatever_the_unit_of_the_source(tmp_path, unit):
     table = pa.table({"a": [1], "when": pa.array([START], UTC_TIME).cast(pa.timestamp(unit)), "number": [7]})
     pq.write_table(table, tmp_path / "history.parquet")
-    view = FeatureView(
-        name="one",
-        entities=[Entity(name="a", join_keys=["a"], value_type=ValueType.INT64)],
-        ttl=timedelta(seconds=2.5),
-        source=FileSource(name="source", path=str(tmp_path / "history.parquet"), timestamp_field="when"),
-        schema=[Field(name="a", dtype=Int64), Field(name="number", dtype=Int64)],
-    )
-    one = JoinedView(name="one", view=view, history=History(view, ViewSource(view, tmp_path)), keys={"a": "a"}, features=["number"])
+    one = numbers_of_a(tmp_path / "history.parquet", timedelta(seconds=2.5))
     for seconds, number in ((-0.000001, None), (0, 7), (0.7, 7), (2.5, 7), (2.500001, None)):
         moment = START + timedelta(seconds=seconds)
         times = as_integers(pa.array([moment], UTC_TIME), time_unit(UTC_TIME, [one]))

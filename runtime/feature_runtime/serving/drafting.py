@@ -26,91 +26,81 @@ def make_question(
     Raises:
         PlanRefused: it cannot be answered; names the view and the rule.
     """
-    return _Draft(description).finish(features, projections, full_names=full_names, service=service, sha256=sha256)
+    draft = _Draft(description)
+    columns: list[tuple[str, str, str, int]] = []
+    computed: dict[str, tuple[str, list[tuple[str, str, int, str]], Any]] = {}
+    for asked_as, feature in features:
+        projection = projections[asked_as]
+        view = draft.view(projection["view"])
+        dtype = dict(view["features"]).get(feature)
+        if dtype is None:
+            raise PlanRefused(f"the view {projection['view']!r} has no feature {feature!r}")
+        _check_type(asked_as, feature, dtype)
+        name = f"{asked_as}__{feature}" if full_names else feature
+        if view["kind"] == "on_demand":
+            if asked_as not in computed:
+                computed[asked_as] = draft.on_demand(asked_as, projection["view"], view)
+            position = [output for output, _ in view["features"]].index(feature)
+        else:
+            position = draft.read(asked_as, projection["view"], projection.get("join_key_map", {}), feature, dtype)
+        columns.append((name, asked_as, dtype, position))
+    index = {asked_as: number for number, asked_as in enumerate(draft.reads)}
+    order = index | {asked_as: len(index) + number for number, asked_as in enumerate(computed)}
+    entities = tuple(EntityColumn(name, dtype) for name, dtype in sorted(draft.entities.items()))
+    request_data = tuple(EntityColumn(name, dtype) for name, dtype in sorted(draft.request_data.items()) if name not in draft.entities)
+    made = tuple(Column(name, dtype, order[asked_as], position, json_decoder(dtype)) for name, asked_as, dtype, position in columns)
+    names = [entity.name for entity in entities] + [column.name for column in made]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise PlanRefused(f"two columns of the answer would be called {', '.join(twice)}")
+    return Question(
+        service=service,
+        sha256=sha256,
+        entities=entities,
+        request_data=request_data,
+        reads=tuple(draft.read_of(*read) for read in draft.reads.values()),
+        columns=made,
+        on_demand=tuple(
+            OnDemandView(view, tuple((name, index[source], position, dtype) for name, source, position, dtype in inputs), outputs)
+            for view, inputs, outputs in computed.values()
+        ),
+        metadata=_metadata(names, None),
+        metadata_with_versions=_metadata(
+            names, [(asked_as, draft.views[projections[asked_as]["view"]].get("version", 0)) for asked_as, _ in features]
+        ),
+        names=frozenset(column.name for column in (*entities, *request_data)),
+    )
 
 
 class _Draft:
-    """Builds one question: reads are merged per view as it is asked (alias and join keys), on-demand inputs added to them."""
+    """What one question reads, gathered: reads are merged per view as it is asked (alias and join keys), on-demand inputs added to them."""
 
     def __init__(self, description: Description) -> None:
-        self._views: dict[str, dict[str, Any]] = description["views"]
+        self.views: dict[str, dict[str, Any]] = description["views"]
         self._unserved = description.get("unserved", {})
         self._project = description["project"]
-        self._reads: dict[str, tuple[str, dict[str, str], list[tuple[str, str]]]] = {}
-        self._entities: dict[str, str] = {}
-        self._request_data: dict[str, str] = {}
+        self.reads: dict[str, tuple[str, dict[str, str], list[tuple[str, str]]]] = {}
+        self.entities: dict[str, str] = {}
+        self.request_data: dict[str, str] = {}
 
-    def finish(
-        self,
-        features: Sequence[tuple[str, str]],
-        projections: dict[str, dict[str, Any]],
-        *,
-        full_names: bool,
-        service: str | None,
-        sha256: str | None,
-    ) -> Question:
-        columns: list[tuple[str, str, str, int]] = []
-        computed: dict[str, tuple[str, list[tuple[str, str, int, str]], Any]] = {}
-        for asked_as, feature in features:
-            projection = projections[asked_as]
-            view = self._view(projection["view"])
-            dtype = dict(view["features"]).get(feature)
-            if dtype is None:
-                raise PlanRefused(f"the view {projection['view']!r} has no feature {feature!r}")
-            _check_type(asked_as, feature, dtype)
-            name = f"{asked_as}__{feature}" if full_names else feature
-            if view["kind"] == "on_demand":
-                if asked_as not in computed:
-                    computed[asked_as] = self._on_demand(asked_as, projection["view"], view)
-                position = [output for output, _ in view["features"]].index(feature)
-            else:
-                position = self._read(asked_as, projection["view"], projection.get("join_key_map", {}), feature, dtype)
-            columns.append((name, asked_as, dtype, position))
-        index = {asked_as: number for number, asked_as in enumerate(self._reads)}
-        order = index | {asked_as: len(index) + number for number, asked_as in enumerate(computed)}
-        entities = tuple(EntityColumn(name, dtype) for name, dtype in sorted(self._entities.items()))
-        request_data = tuple(EntityColumn(name, dtype) for name, dtype in sorted(self._request_data.items()) if name not in self._entities)
-        made = tuple(Column(name, dtype, order[asked_as], position, json_decoder(dtype)) for name, asked_as, dtype, position in columns)
-        names = [entity.name for entity in entities] + [column.name for column in made]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise PlanRefused(f"two columns of the answer would be called {', '.join(twice)}")
-        return Question(
-            service=service,
-            sha256=sha256,
-            entities=entities,
-            request_data=request_data,
-            reads=tuple(self._read_of(*read) for read in self._reads.values()),
-            columns=made,
-            on_demand=tuple(
-                OnDemandView(view, tuple((name, index[source], position, dtype) for name, source, position, dtype in inputs), outputs)
-                for view, inputs, outputs in computed.values()
-            ),
-            metadata=_metadata(names, None),
-            metadata_with_versions=_metadata(
-                names, [(asked_as, self._views[projections[asked_as]["view"]].get("version", 0)) for asked_as, _ in features]
-            ),
-            names=frozenset(column.name for column in (*entities, *request_data)),
-        )
-
-    def _view(self, name: str) -> dict[str, Any]:
-        view = self._views.get(name)
+    def view(self, name: str) -> dict[str, Any]:
+        view = self.views.get(name)
         if view is None:
             reason = self._unserved.get(name, "the registry does not have it")
             raise PlanRefused(f"the view {name!r} cannot be served: {reason}")
         return view
 
-    def _read(self, asked_as: str, view_name: str, join_key_map: dict[str, str], feature: str, dtype: str) -> int:
+    def read(self, asked_as: str, view_name: str, join_key_map: dict[str, str], feature: str, dtype: str) -> int:
         """Add a feature to the read of a view; returns its position in the replies."""
-        view = self._view(view_name)
-        if asked_as not in self._reads:
-            self._reads[asked_as] = (view_name, join_key_map, [])
+        view = self.view(view_name)
+        if asked_as not in self.reads:
+            self.reads[asked_as] = (view_name, join_key_map, [])
             for join_key, key_type in view["join_keys"]:
                 self._add_entity(join_key_map.get(join_key, join_key), key_type, view_name)
-        known, keys, wanted = self._reads[asked_as]
+        known, keys, wanted = self.reads[asked_as]
         if (known, keys) != (view_name, join_key_map):
             # One of the two would be answered with the rows of the other.
             ways = " and by ".join(
-                ", ".join(one.get(join_key, join_key) for join_key, _ in self._view(of)["join_keys"])
+                ", ".join(one.get(join_key, join_key) for join_key, _ in self.view(of)["join_keys"])
                 for of, one in ((known, keys), (view_name, join_key_map))
             )
             raise PlanRefused(f"{asked_as!r} is read by {ways} under one name; give one use another name (with_name)")
@@ -121,23 +111,23 @@ class _Draft:
     def _add_entity(self, name: str, dtype: str, view: str) -> None:
         if dtype not in KEY_TYPES:
             raise PlanRefused(f"the join key {name!r} of {view!r} is a {dtype}, which Feast cannot make keys of ({', '.join(KEY_TYPES)})")
-        if self._entities.setdefault(name, dtype) != dtype:
-            raise PlanRefused(f"the join key {name!r} is a {dtype} in {view!r} and a {self._entities[name]} in another view")
+        if self.entities.setdefault(name, dtype) != dtype:
+            raise PlanRefused(f"the join key {name!r} is a {dtype} in {view!r} and a {self.entities[name]} in another view")
 
-    def _on_demand(self, asked_as: str, name: str, view: dict[str, Any]) -> tuple[str, list[tuple[str, str, int, str]], Any]:
+    def on_demand(self, asked_as: str, name: str, view: dict[str, Any]) -> tuple[str, list[tuple[str, str, int, str]], Any]:
         inputs = []
         for source, feature, dtype in view["inputs"]:
             projection = view.get("sources", {}).get(source) or {"view": source, "join_key_map": {}}
-            position = self._read(source, projection["view"], projection.get("join_key_map", {}), feature, dtype)
+            position = self.read(source, projection["view"], projection.get("join_key_map", {}), feature, dtype)
             inputs.append((f"{source}__{feature}", source, position, dtype))
         for field_name, dtype in view["request"]:
             if dtype not in STRICT_TYPES:
                 raise PlanRefused(f"the on-demand view {asked_as!r} asks requests for {field_name!r}, a {dtype}, which JSON cannot carry")
-            self._request_data[field_name] = dtype
+            self.request_data[field_name] = dtype
         return name, inputs, tuple((output, dtype) for output, dtype in view["features"])
 
-    def _read_of(self, view_name: str, join_key_map: dict[str, str], features: list[tuple[str, str]]) -> Read:
-        view = self._views[view_name]
+    def read_of(self, view_name: str, join_key_map: dict[str, str], features: list[tuple[str, str]]) -> Read:
+        view = self.views[view_name]
         join_keys = [(name, dtype) for name, dtype in view["join_keys"]] or [(DUMMY_JOIN_KEY, "String")]
         keys = EntityKeys(join_keys, self._project)
         stored_as = view["stored_as"]
