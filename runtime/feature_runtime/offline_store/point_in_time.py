@@ -14,7 +14,6 @@ sorted, and what grows with the labels is the engine's, which spills.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -84,15 +83,16 @@ def join(labels: Iterable[pa.RecordBatch], views: Sequence[JoinedView], settings
     asked = dict.fromkeys(column for view in views for column in view.keys.values())
     names = {column: f"k{number}" for number, column in enumerate(asked)}
     renamed = {TIME: TIME, **{field_column(column): name for column, name in names.items()}}
-    if not _make(engine, "labels", _numbered(_renamed(labels, renamed), "id"), "SELECT * FROM piece"):
+    count = _make(engine, "labels", _numbered(_renamed(labels, renamed), "id"), "SELECT * FROM piece")
+    if not count:
         return
     places = [
         _Place(number=number, joined=view, keys=[names[column] for column in view.keys.values()]) for number, view in enumerate(views)
     ]
     for place in places:
-        _find_times(engine, place, settings)
-        _take_rows(engine, place, settings)
-    yield from _result(engine, places)
+        _find_times(engine, place, settings, count)
+    filled = [place for place in places if _take_rows(engine, place, settings)]
+    yield from _result(engine, places, filled)
 
 
 def _make(engine: duckdb.DuckDBPyConnection, table: str, batches: Iterable[pa.RecordBatch], query: str) -> int:
@@ -123,13 +123,12 @@ def _make(engine: duckdb.DuckDBPyConnection, table: str, batches: Iterable[pa.Re
     return count
 
 
-def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
-    """Make the table of labels with the event time of the row that counts (`best`), null where none does."""
+def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings, count: int) -> None:
+    """Make the table of the `count` labels with the event time of the row that counts (`best`), null where none does."""
     keys = "".join(f", {label} AS k{number}" for number, label in enumerate(place.keys))
     engine.execute(f"CREATE TABLE {place.found} AS SELECT id, {TIME}{keys}, NULL::BIGINT AS best FROM labels")
     named = "".join(f"found.k{number}, " for number in range(len(place.keys)))
     same = "".join(f"found.k{number} = piece.k{number} AND " for number in range(len(place.keys)))
-    count = _one(engine, f"SELECT count(*) FROM {place.found}")
     history = _rows(place, settings, _span(engine, place, settings), whole=False)
     for piece in rows_of(history, rows=max(PIECE_ROWS, count), size=settings.memory_mib * MIB // PIECE_SHARE):
         engine.register("piece", piece)
@@ -142,12 +141,12 @@ def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: Join
         engine.execute(f"UPDATE {place.found} SET best = NULL WHERE {TIME}::HUGEINT - best > {ttl}")
 
 
-def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> None:
-    """Make the table of the rows that count: label, event time, features; one row for each label that has one."""
+def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinSettings) -> bool:
+    """Make the table of the rows that count: label, event time, features; one for each label that has one. False where none does."""
     same = "".join(f" AND found.k{number} = piece.k{number}" for number in range(len(place.keys)))
     wanted, first, last = engine.sql(f"SELECT count(best), min(best), max(best) FROM {place.found}").fetchall()[0]
     if not wanted:
-        return
+        return False
     span = Span(unit=settings.unit, earliest=first, latest=last)
     columns = "".join(f", piece.{name}" for name in place.features)
     created = f"piece.{CREATED}" if place.joined.history.has_created else f"NULL::BIGINT AS {CREATED}"
@@ -156,7 +155,7 @@ def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinS
         f"JOIN {place.found} AS found ON piece.{TIME} = found.best{same}"
     )
     rows = _make(engine, place.rows, _numbered(_rows(place, settings, span, whole=True), ROW), query)
-    distinct = _one(engine, f"SELECT count(DISTINCT id) FROM {place.rows}") if rows else 0
+    distinct = engine.sql(f"SELECT count(DISTINCT id) FROM {place.rows}").fetchall()[0][0] if rows else 0
     if distinct != wanted:
         raise Refusal(f"the source of the feature view {place.joined.view.name!r} changed while it was read. Run it again.")
     if rows != wanted:
@@ -164,15 +163,14 @@ def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinS
             f"DELETE FROM {place.rows} WHERE (id, {ROW}) NOT IN (SELECT (id, {ROW}) FROM (SELECT id, {ROW}, row_number() OVER "
             f"(PARTITION BY id ORDER BY {CREATED} DESC NULLS LAST, {ROW} DESC) AS place FROM {place.rows}) WHERE place = 1)"
         )
+    return True
 
 
-def _result(engine: duckdb.DuckDBPyConnection, places: Sequence[_Place]) -> Iterator[pa.RecordBatch]:
-    columns, names, joins = [], [], []
+def _result(engine: duckdb.DuckDBPyConnection, places: Sequence[_Place], filled: Sequence[_Place]) -> Iterator[pa.RecordBatch]:
+    columns, names = [], []
+    joins = [f" LEFT JOIN {place.rows} ON labels.id = {place.rows}.id" for place in filled]
     for place in places:
-        view, table = place.joined, place.rows
-        there = _there(engine, table)
-        if there:
-            joins.append(f" LEFT JOIN {table} ON labels.id = {table}.id")
+        view, table, there = place.joined, place.rows, place in filled
         columns.append(f"{table}.at" if there else "NULL::BIGINT")
         columns += [f"{table}.{name}" if there else "NULL" for name in place.features]
         names += [view.time_column, *(view.column(name) for name in view.features)]
@@ -215,11 +213,3 @@ def _numbered(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.Recor
     for batch in batches:
         yield batch.append_column(name, pa.array(np.arange(start, start + batch.num_rows, dtype=np.int64)))
         start += batch.num_rows
-
-
-def _there(engine: duckdb.DuckDBPyConnection, table: str) -> bool:
-    return bool(_one(engine, f"SELECT count(*) FROM duckdb_tables() WHERE table_name = '{table}'"))
-
-
-def _one(engine: duckdb.DuckDBPyConnection, query: str) -> Any:
-    return engine.sql(query).fetchall()[0][0]
