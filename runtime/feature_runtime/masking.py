@@ -3,7 +3,7 @@
 Drivers put whole connection strings into their errors. What the environment holds under a secret's name is replaced
 wherever it would be printed, also as URLs, JSON and Python write it.
 
-Values under eight characters stand: they are no secrets, and masking a plain word garbles the text. A secret that is a
+Values under eight characters stand: they are no secrets (the static key of an emulated S3 is a plain word). A secret that is a
 longer plain word is masked wherever that word is said; names of a result (its keys) are left as they are.
 """
 
@@ -15,7 +15,6 @@ from urllib.parse import quote, quote_plus
 
 MASK = "***"
 SECRET_NAMES = ("PASSWORD", "SECRET", "TOKEN", "SECRET_ACCESS_KEY")
-# Shorter values are no secrets (the static key of an emulated S3 is a plain word), and masking them garbles the text.
 SHORTEST_SECRET = 8
 
 

@@ -1,12 +1,11 @@
 """A sample of a service's entities: as likely each, the same on the same day, from a history of any length."""
-# ruff: noqa: S608 - names in a query are our own, or quoted; a value from outside never becomes part of one
+# ruff: noqa: S608 - names in a query are our own, and a value from outside never becomes part of one
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from feature_runtime.offline_store.history import Span, field_column, rows_of, unit_of
@@ -54,7 +53,7 @@ def _keys(
     keys = ", ".join(names.values())
     present = " AND ".join(f"{name} IS NOT NULL" for name in names.values())
     text = " || chr(31) || ".join(f"CAST({name} AS VARCHAR)" for name in names.values())
-    order = f"md5('{seed}' || {text})"
+    order = f"md5($seed || {text})"
     shared = ", ".join(names[asked] for asked in among or {})
     rows = f"piece SEMI JOIN among USING ({shared})" if shared else "piece"
     one_each = f"QUALIFY row_number() OVER (PARTITION BY {shared} ORDER BY {order}) = 1" if shared else ""
@@ -69,7 +68,8 @@ def _keys(
             )
         engine.register("piece", pa.concat_tables([keys_of, least]) if least is not None else keys_of)
         distinct = f"SELECT DISTINCT {keys} FROM {rows} WHERE {present}"
-        least = _table(engine, f"SELECT {keys} FROM ({distinct}) {one_each} ORDER BY {order} LIMIT {count}")
+        chosen = f"SELECT {keys} FROM ({distinct}) {one_each} ORDER BY {order} LIMIT {count}"
+        least = engine.sql(chosen, params={"seed": seed}).to_arrow_reader().read_all()
         engine.unregister("piece")
     return [dict(zip(names, row.values(), strict=True)) for row in least.to_pylist()] if least is not None else []
 
@@ -85,7 +85,3 @@ def _span(view: JoinedView, end: datetime) -> Span:
 def epoch_microseconds(moment: datetime) -> int:
     """A moment in microseconds since 1970, exactly."""
     return int(pa.scalar(moment, pa.timestamp("us", tz="UTC")).cast(pa.int64()).as_py())
-
-
-def _table(engine: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
-    return engine.sql(query).to_arrow_reader().read_all()
