@@ -29,9 +29,9 @@ def processes() -> set[int]:
     """Every process in a pod of ours."""
     found: set[int] = set()
     for hierarchy in _hierarchies():
-        for listing in (hierarchy / NAME).rglob("cgroup.procs"):
+        for directory, _, _ in os.walk(hierarchy / NAME):  # unlike rglob it passes over what goes away meanwhile
             with contextlib.suppress(OSError):
-                found.update(int(pid) for pid in listing.read_text().split())
+                found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
     return found
 
 

@@ -55,6 +55,8 @@ def ensure() -> bool:
     _ip("route", "replace", "default", "via", at.HOST_ADDRESS, inside=True)
     if not _has(at.POD_BRIDGE, inside=True):
         _ip("link", "add", at.POD_BRIDGE, "type", "bridge", inside=True)
+    # Or it would take over the lowest address of its ports, and lose it with that pod: the others would know a gateway that is gone.
+    _ip("link", "set", at.POD_BRIDGE, "address", at.POD_GATEWAY_HARDWARE, inside=True)
     _ip("address", "replace", f"{at.POD_GATEWAY}/24", "dev", at.POD_BRIDGE, inside=True)
     _ip("link", "set", at.POD_BRIDGE, "up", inside=True)
     # Forwarding is a setting of each namespace: the machine's own stays as it is.

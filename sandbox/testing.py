@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 from sandbox import progress, state
 
@@ -18,14 +19,20 @@ def run_tests() -> int:
 
 
 def _pytest(*arguments: str) -> int:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *arguments],
-        cwd=state.CLONE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(state.CLONE / part) for part in (".", "infra", "runtime", "policies"))},
-        start_new_session=True,  # Ctrl-C reaches it through us, so that we are still there to clean up
-    )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        progress.end_as_by_ctrl_c(process, seconds=120)
-        raise
+    with tempfile.TemporaryDirectory(prefix="feast-eks-", ignore_cleanup_errors=True) as left_by_killed_processes:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=state.CLONE,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(str(state.CLONE / part) for part in (".", "infra", "runtime", "policies")),
+                "TMPDIR": left_by_killed_processes,
+                "PYTEST_DEBUG_TEMPROOT": tempfile.gettempdir(),  # what pytest keeps of the last runs stays where it always is
+            },
+            start_new_session=True,  # Ctrl-C reaches it through us, so that we are still there to clean up
+        )
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            progress.end_as_by_ctrl_c(process, seconds=120)
+            raise

@@ -130,4 +130,4 @@ def test_a_dead_master_is_replaced_and_features_are_served_again(deployed, ask, 
         except (urllib.error.URLError, TimeoutError):
             assert time.monotonic() < deadline, "features are not served again"
             time.sleep(0.2)
-    kubectl("rollout", "status", "statefulset/feast-redis-node", "--timeout=120s")
+    kubectl("rollout", "status", "statefulset/feast-redis-node", "--timeout=300s")

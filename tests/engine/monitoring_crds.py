@@ -16,12 +16,12 @@ def installed(cloud):
         for plural in missing:
             _kubectl(cloud, json.dumps(_definition(plural)), "apply", "--server-side", "--filename=-")
         for plural in KINDS:
-            cloud.output("kubectl", "wait", "--for=condition=Established", "--timeout=60s", _resource(plural))
+            cloud.output("kubectl", "wait", "--for=condition=Established", "--timeout=180s", _resource(plural))
         yield
     finally:
         if missing:
             names = [_resource(plural) for plural in missing]
-            cloud.output("kubectl", "delete", "--ignore-not-found", "--timeout=60s", *names)
+            cloud.output("kubectl", "delete", "--ignore-not-found", "--timeout=180s", *names)
 
 
 def _resource(plural):

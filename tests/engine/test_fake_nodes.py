@@ -93,7 +93,7 @@ def test_nothing_is_left_behind_even_by_who_does_not_clean_up(cloud, kwok, manif
     """Comes before the module's fake nodes, as there can be none beside them."""
     with fakes.fake_nodes(NAMESPACE, storage_classes=STORAGE_CLASSES, kubeconfig=cloud.kubeconfig, kwok=kwok):
         kubectl(cloud, "apply", "--server-side", f"--filename={manifest}")
-        kubectl(cloud, "rollout", "status", "statefulset/store", "--timeout=90s")
+        kubectl(cloud, "rollout", "status", "statefulset/store", "--timeout=180s")
 
     kinds = "nodes,persistentvolumes,storageclasses,mutatingwebhookconfigurations"
     assert cloud.output("kubectl", "get", kinds, "--selector=feast-eks/fake=true", "--output=name") == ""
@@ -131,8 +131,8 @@ def test_what_a_killed_run_left_is_cleared_away_by_the_next(cloud, kwok):
 @pytest.fixture(scope="module")
 def environment(cloud, fake_nodes, manifest):
     kubectl(cloud, "apply", "--server-side", f"--filename={manifest}")
-    kubectl(cloud, "rollout", "status", "statefulset/store", "--timeout=90s")
-    kubectl(cloud, "rollout", "status", "deployment/server", "--timeout=60s")
+    kubectl(cloud, "rollout", "status", "statefulset/store", "--timeout=180s")
+    kubectl(cloud, "rollout", "status", "deployment/server", "--timeout=180s")
     return fake_nodes
 
 
@@ -141,7 +141,7 @@ def test_what_is_too_big_for_this_machine_becomes_ready(cloud, environment):
 
 
 def test_a_job_is_done(cloud, environment):
-    kubectl(cloud, "wait", "job/apply", "--for=condition=Complete", "--timeout=60s")
+    kubectl(cloud, "wait", "job/apply", "--for=condition=Complete", "--timeout=180s")
 
 
 def test_pods_are_on_fake_nodes_only_and_in_every_zone(cloud, environment):

@@ -153,6 +153,9 @@ def test_sample_data_leaves_a_fresh_file_alone(stores, tmp_path):
         ("list<string>", "Array(Int64)", False),
         ("int64", "Array(Int64)", False),
         ("timestamp", "UnixTimestamp", True),
+        ("date32", "UnixTimestamp", True),
+        ("list<timestamp>", "Array(UnixTimestamp)", True),
+        ("list<date32>", "Array(UnixTimestamp)", False),
         ("dictionary", "String", True),
     ],
 )
@@ -163,6 +166,8 @@ def test_which_columns_fit_which_types(column, dtype, fitting):
         "bool": pa.bool_(),
         "list<int64>": pa.list_(pa.int64()),
         "list<string>": pa.list_(pa.string()),
+        "list<timestamp>": pa.list_(pa.timestamp("us")),
+        "list<date32>": pa.list_(pa.date32()),
         "timestamp": pa.timestamp("us"),
         "dictionary": pa.dictionary(pa.int32(), pa.string()),
     }

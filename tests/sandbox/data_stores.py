@@ -23,7 +23,7 @@ class Stores:
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         done = subprocess.run(
             ["kubectl", "--namespace", self.namespace, *arguments],
-            env=self._cloud.env, input=stdin, capture_output=True, text=True, timeout=180, check=False,
+            env=self._cloud.env, input=stdin, capture_output=True, text=True, timeout=360, check=False,
         )  # fmt: skip
         assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}"
         return (done.stdout + done.stderr).strip()
@@ -51,7 +51,20 @@ class Stores:
 
     def wait(self, *workloads: str) -> None:
         for workload in workloads:
-            self.kubectl("rollout", "status", workload, "--timeout=120s")
+            try:
+                self.kubectl("rollout", "status", workload, "--timeout=300s")
+            except AssertionError as late:
+                raise AssertionError(f"{late}\n{self.what_happened()}") from None
+
+    def what_happened(self) -> str:
+        """What explains that a pod is not ready: its state, its events, and the last lines of its containers."""
+        pods = self.kubectl("get", "pods", "--output=jsonpath={.items[*].metadata.name}", check=False).split()
+        asked = [
+            ("get", "pods,persistentvolumeclaims", "--output=wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            *(("logs", pod, "--all-containers", "--prefix", "--timestamps", "--tail=20") for pod in pods),
+        ]
+        return "\n".join(f"$ kubectl {' '.join(each)}\n{self.kubectl(*each, check=False)}" for each in asked)
 
     def uid(self, pod: str) -> str:
         return self.kubectl("get", "pod", pod, "--output=jsonpath={.metadata.uid}")
@@ -85,8 +98,10 @@ def restricted_namespace(stores: Stores) -> Iterator[Stores]:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     stores.kubectl("delete", "namespace", stores.namespace, "--ignore-not-found")
     stores.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stores.namespace, "labels": labels}})
-    yield stores
-    stores.kubectl("delete", "namespace", stores.namespace, "--wait=false")
+    try:
+        yield stores
+    finally:
+        stores.kubectl("delete", "namespace", stores.namespace, "--wait=false")
 
 
 def redis_processes(pod_uid: str) -> list[int]:

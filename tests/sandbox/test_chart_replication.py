@@ -95,7 +95,7 @@ class Replicated(Stores):
         self.install("redis", online_store_values(ONLINE_STORE, domain=online_store_domain(NAMESPACE), monitored_from="monitoring"))
         self.install("postgresql", registry_values(REGISTRY, monitored=True))
         self.wait("statefulset/feast-postgresql-primary", "statefulset/feast-postgresql-read", "statefulset/feast-redis-node")
-        self.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+        self.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=120s")
 
     def container(self, pod: str, container: str, script: str, *, check: bool = True) -> str:
         return self.kubectl("exec", pod, f"--container={container}", "--", "bash", "-c", script, check=check)
@@ -187,7 +187,7 @@ def test_a_row_written_to_the_primary_is_read_from_the_replica(stores):
     assert (
         stores.sql("feast-postgresql-primary", "create table streamed (i int); insert into streamed values (42); select 'done'") == "done"
     )
-    wait_for(lambda: stores.sql("feast-postgresql-read", "select i from streamed") == "42", 10, "the row never reached the replica")
+    wait_for(lambda: stores.sql("feast-postgresql-read", "select i from streamed") == "42", 60, "the row never reached the replica")
     state = "select usename, state from pg_stat_replication"
     assert stores.sql("feast-postgresql-primary", state, "postgres", PASSWORDS["admin"]) == "feast_replication|streaming"
 
@@ -207,7 +207,7 @@ def test_both_kinds_of_postgresql_run_with_the_settings_of_the_values(stores):
 def test_a_replica_of_postgresql_goes_on_streaming_after_a_restart(stores):
     stores.replace("feast-postgresql-read-0", "statefulset/feast-postgresql-read")
     assert stores.sql("feast-postgresql-primary", "insert into streamed values (43); select 'done'") == "done"
-    wait_for(lambda: stores.sql("feast-postgresql-read", "select max(i) from streamed") == "43", 10, "the replica does not follow any more")
+    wait_for(lambda: stores.sql("feast-postgresql-read", "select max(i) from streamed") == "43", 60, "the replica does not follow any more")
 
 
 def test_the_exporters_measure_what_the_alerts_ask_for(stores):
@@ -270,7 +270,7 @@ def test_a_killed_master_is_replaced_and_no_acknowledged_write_is_lost(stores):
     assert said["gap"] < MOST_SECONDS_WITHOUT_A_MASTER
     wait_for(lambda: stores.role(master)[0] == "slave", 60, "the old master did not come back as a replica")
     stores.wait("statefulset/feast-redis-node")
-    wait_for(stores.replicas_are_streaming, 30, "a replica does not follow the new master")
+    wait_for(stores.replicas_are_streaming, 60, "a replica does not follow the new master")
 
 
 def test_a_master_that_is_stopped_hands_over_first(stores):
@@ -282,4 +282,4 @@ def test_a_master_that_is_stopped_hands_over_first(stores):
     assert said["lost"] == []
     assert said["gap"] < MOST_SECONDS_WITHOUT_A_MASTER
     assert stores.masters() != {master}
-    wait_for(stores.replicas_are_streaming, 30, "a replica does not follow the new master")
+    wait_for(stores.replicas_are_streaming, 60, "a replica does not follow the new master")

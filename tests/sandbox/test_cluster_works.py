@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import time
 
 import pytest
@@ -99,6 +100,19 @@ def test_a_pod_resolves_services_by_every_name(kubectl, redis):
 def test_a_pod_reaches_a_service(kubectl, redis):
     # A pod is ready a moment before kube-proxy has written the rules of its Service.
     wait_for(lambda: inside(kubectl, "bash", "-c", f"redis-cli -h redis.{NAMESPACE} ping 2>&1 || true") == "PONG")
+
+
+def test_the_gateway_of_the_pods_keeps_its_hardware_address(cloud):
+    def ip(*arguments):
+        return subprocess.run([*network.enter(), "ip", *arguments], capture_output=True, text=True, check=True).stdout
+
+    assert f"link/ether {at.POD_GATEWAY_HARDWARE}" in ip("link", "show", "dev", at.POD_BRIDGE)
+    ip("link", "add", "lowest", "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", "lowest-peer")
+    try:
+        ip("link", "set", "lowest", "master", at.POD_BRIDGE)
+        assert f"link/ether {at.POD_GATEWAY_HARDWARE}" in ip("link", "show", "dev", at.POD_BRIDGE)
+    finally:
+        ip("link", "delete", "lowest")
 
 
 def test_a_pod_reaches_s3_on_the_machine(kubectl, redis):

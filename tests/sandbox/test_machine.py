@@ -4,10 +4,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from sandbox import machine, state
+from sandbox import cgroups, machine, state
 from sandbox.progress import SandboxError
 
 
@@ -110,3 +111,27 @@ def test_a_refusal_is_one_line_and_no_traceback():
     assert result.returncode == 1
     assert "Plan9" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_processes_of_pods_are_found_while_their_cgroups_go_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    pods = tmp_path / "memory" / cgroups.NAME / "kubepods"
+    (pods / "stays").mkdir(parents=True)
+    (pods / "stays" / "cgroup.procs").write_text("17\n4711\n")
+    is_over = threading.Event()
+
+    def come_and_go():
+        while not is_over.is_set():
+            for number in range(20):
+                (pods / f"pod{number}" / "container").mkdir(parents=True)
+            for number in range(20):
+                (pods / f"pod{number}" / "container").rmdir()
+                (pods / f"pod{number}").rmdir()
+
+    others = threading.Thread(target=come_and_go)
+    others.start()
+    try:
+        assert all(cgroups.processes() == {17, 4711} for _ in range(300))
+    finally:
+        is_over.set()
+        others.join()

@@ -31,7 +31,9 @@ def fits(column: Any, dtype: str) -> bool:
     """Whether a column's values can become values of a Feast type without being cut or guessed."""
     if dtype.startswith(("Array(", "Set(")) and dtype.endswith(")"):
         inner = dtype[dtype.index("(") + 1 : -1]
-        return (pa.types.is_list(column) or pa.types.is_large_list(column)) and fits(column.value_type, inner)
+        is_list = pa.types.is_list(column) or pa.types.is_large_list(column)
+        # Feast takes a date for a moment, but not a list of dates for moments.
+        return is_list and not pa.types.is_date(column.value_type) and fits(column.value_type, inner)
     if pa.types.is_dictionary(column):
         column = column.value_type
     # Maps, structs, documents: Feast converts them in ways of its own.

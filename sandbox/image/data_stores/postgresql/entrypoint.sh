@@ -39,10 +39,10 @@ initialize() {
   local socket=$unfinished/socket admin=POSTGRES_POSTGRES_PASSWORD user=${POSTGRES_USER:-postgres}
   [[ $user == postgres ]] && admin=POSTGRES_PASSWORD
   say "making a new database in $PGDATA"
-  initdb --pgdata="$unfinished" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 > /dev/null
+  initdb --pgdata="$unfinished" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync > /dev/null
   mkdir "$socket"
   pg_ctl --pgdata="$unfinished" --wait --silent --log=/dev/stderr \
-    -o "-c listen_addresses='' -c unix_socket_directories='$socket' -c logging_collector=off" start
+    -o "-c listen_addresses='' -c unix_socket_directories='$socket' -c logging_collector=off -c fsync=off" start
   # Names and passwords go through the environment: arguments would show in every process list.
   ask() { psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --host="$socket" --username=postgres "$@"; }
   ADMIN_PASSWORD=$(secret "$admin") ask <<'SQL'
@@ -83,9 +83,10 @@ SQL
 
 clone_primary() {
   local from="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER"
+  # A primary that starts or stops can leave a connection that nobody answers: try again rather than wait for minutes.
+  from+=" passfile=$PASSWORD_FILE connect_timeout=5 tcp_user_timeout=20000 keepalives_idle=5 keepalives_interval=5"
   say "cloning the primary at $POSTGRES_MASTER_HOST"
-  until pg_basebackup --dbname="$from passfile=$PASSWORD_FILE" --no-password --pgdata="$unfinished" --wal-method=stream \
-    --checkpoint=fast; do
+  until pg_basebackup --dbname="$from" --no-password --pgdata="$unfinished" --wal-method=stream --checkpoint=fast --no-sync; do
     rm -rf "$unfinished"
     sleep 1
   done
@@ -106,7 +107,7 @@ else
   fi
   rm -rf "$unfinished"
   if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then clone_primary; else initialize; fi
-  sync
+  sync --file-system "$unfinished" # once for all of its files
   [[ ! -d $PGDATA ]] || rmdir "$PGDATA"
   mv "$unfinished" "$PGDATA"
 fi
