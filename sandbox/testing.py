@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from sandbox import progress, state
 
@@ -20,6 +21,7 @@ def run_tests() -> int:
 
 def _pytest(*arguments: str) -> int:
     with tempfile.TemporaryDirectory(prefix="feast-eks-", ignore_cleanup_errors=True) as left_by_killed_processes:
+        Path(left_by_killed_processes).chmod(0o755)  # PostgreSQL runs as another user than root
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=state.CLONE,
