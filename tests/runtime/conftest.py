@@ -92,6 +92,9 @@ class Outcome:
         return self.result
 
 
+BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "runtime"), "TMPDIR": tempfile.gettempdir()}
+"""The environment of a process that shall know nothing of the tester's."""
+
 CAPTURED: list[str] = []
 """Every byte that any verb wrote in this test run: no password may be in it."""
 
@@ -162,7 +165,7 @@ def _ask_fork_server(asked: dict[str, Any]) -> int:
 def _fork_server() -> subprocess.Popen[str]:
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-        env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONPATH": str(ROOT / "runtime")},
+        env={**BARE, "HOME": "/tmp"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -189,7 +192,7 @@ def start_process(arguments: list[str], environment: Mapping[str, str], cwd: Pat
         process = subprocess.Popen(
             [sys.executable, "-m", "feature_runtime", *arguments],
             cwd=cwd,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "PYTHONPATH": str(ROOT / "runtime"), **environment},
+            env={**BARE, "HOME": str(cwd), **environment},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

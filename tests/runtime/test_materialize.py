@@ -218,7 +218,7 @@ def test_an_online_store_that_stays_away_is_an_error_within_its_time(applied):
     path.write_text(path.read_text().replace(f"127.0.0.1:{applied.redis_port}", "127.0.0.1:1"))
     outcome = applied.materialize("--backfill", "--wait-seconds", "2")
     assert "did not succeed within 2 s" in outcome.error
-    assert outcome.seconds < 15
+    assert outcome.seconds < 30
 
 
 FORBIDDEN = {

@@ -7,6 +7,7 @@ what stock Feast stored, and by the tables below.
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -217,7 +218,7 @@ def serving(repo: Path, *arguments: str, drain: bool = True, **environment: str)
     log = repo.parent / f"server-{port}.log"
     command = [sys.executable, "-m", "feature_runtime", "serve", "--port", str(port)]
     command += ["--grpc-port", str(free_port()), "--metrics-port", str(free_port()), *arguments]
-    variables = {"PATH": "/usr/bin:/bin", "HOME": str(repo.parent), "PYTHONPATH": str(ROOT / "runtime")}
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(repo.parent), "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": str(ROOT / "runtime")}
     variables |= {"FEATURE_REPO_DIR_ENV_VAR": str(repo), **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=repo, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_every_cell_is_what_the_sdk_reads_whatever_the_seed(repo):
         ours = [json.loads(body) for body in answers(server.port)]
     orders = set()
     for seed in range(SDK_SEEDS):
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": str(seed), "HOME": str(repo.parent)}
+        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": tempfile.gettempdir(), "PYTHONHASHSEED": str(seed), "HOME": str(repo.parent)}
         command = [sys.executable, "-c", SDK, str(repo), json.dumps(QUESTIONS)]
         done = subprocess.run(command, env=environment, cwd=repo, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
