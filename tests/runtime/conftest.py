@@ -36,6 +36,8 @@ import redis
 from feast import FeatureStore
 from feast.repo_config import load_repo_config
 
+from tests.runtime.environments import WITH_RUNTIME
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "employee_attrition"
 BUCKET = "features"
@@ -91,9 +93,6 @@ class Outcome:
         assert self.code == 0, f"exit {self.code}\n{self.stdout}\n{self.stderr}"
         return self.result
 
-
-BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "runtime"), "TMPDIR": tempfile.gettempdir()}
-"""The environment of a process that shall know nothing of the tester's."""
 
 CAPTURED: list[str] = []
 """Every byte that any verb wrote in this test run: no password may be in it."""
@@ -165,7 +164,7 @@ def _ask_fork_server(asked: dict[str, Any]) -> int:
 def _fork_server() -> subprocess.Popen[str]:
     server = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-        env={**BARE, "HOME": "/tmp"},
+        env={**WITH_RUNTIME, "HOME": "/tmp"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -192,7 +191,7 @@ def start_process(arguments: list[str], environment: Mapping[str, str], cwd: Pat
         process = subprocess.Popen(
             [sys.executable, "-m", "feature_runtime", *arguments],
             cwd=cwd,
-            env={**BARE, "HOME": str(cwd), **environment},
+            env={**WITH_RUNTIME, "HOME": str(cwd), **environment},
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

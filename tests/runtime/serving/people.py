@@ -7,7 +7,6 @@ what stock Feast stored, and by the tables below.
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from feast.protos.feast.types.Value_pb2 import FloatList, StringList, Value
 
 from bench.stores import free_port
 from feature_runtime.definitions.feature_repo import load_definitions
+from tests.runtime.environments import WITH_RUNTIME
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFINITIONS = """
@@ -218,8 +218,7 @@ def serving(repo: Path, *arguments: str, drain: bool = True, **environment: str)
     log = repo.parent / f"server-{port}.log"
     command = [sys.executable, "-m", "feature_runtime", "serve", "--port", str(port)]
     command += ["--grpc-port", str(free_port()), "--metrics-port", str(free_port()), *arguments]
-    variables = {"PATH": "/usr/bin:/bin", "HOME": str(repo.parent), "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": str(ROOT / "runtime")}
-    variables |= {"FEATURE_REPO_DIR_ENV_VAR": str(repo), **environment}
+    variables = {**WITH_RUNTIME, "HOME": str(repo.parent), "FEATURE_REPO_DIR_ENV_VAR": str(repo), **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=repo, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:

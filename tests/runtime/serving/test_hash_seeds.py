@@ -17,7 +17,8 @@ import pytest
 import redis
 
 from bench.stores import redis_server
-from tests.runtime.serving.people import FEATURES, KEYS, OFFICES, ROOT, SERVICES, answered, make_repo
+from tests.runtime.environments import WITH_RUNTIME
+from tests.runtime.serving.people import FEATURES, KEYS, OFFICES, SERVICES, answered, make_repo
 
 SEEDS = 1_000
 TYPES = {"tenure": "Float32", "remote": "Bool", "department": "String", "scores": "Array(Float32)", "since": "UnixTimestamp"}
@@ -125,7 +126,7 @@ def recorded(tmp_path_factory):
 
 
 def answer_with(seed: str, path: Path, *, whole: bool = False) -> tuple[str, str, str]:
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "runtime"), "PYTHONHASHSEED": seed}
+    environment = {**WITH_RUNTIME, "PYTHONHASHSEED": seed}
     command = [sys.executable, "-c", CHILD, str(path), *(["whole"] if whole else [])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, f"hash seed {seed}: {done.stderr}"

@@ -49,7 +49,7 @@ def seconds(action):
     return action(), time.monotonic() - started
 
 
-def until(running, status, within):
+def until(running, status, within=10):
     deadline = time.monotonic() + within
     client = running.client()
     while (answer := client.ask(QUESTION)).status != status:
@@ -70,7 +70,7 @@ def test_a_killed_redis_is_503_at_once_and_served_again_once_it_is_back(running,
     assert running.ask(QUESTION).columns["age"]["values"] == [42]
     assert running.get("/ready").status == 200
     own_redis.signal(signal.SIGKILL)
-    away = until(running, 503, within=10)
+    away = until(running, 503)
     assert away.headers["retry-after"] == "1"
     assert "online store is away" in away.json["detail"]
     refuses_at_once(running)
@@ -79,7 +79,7 @@ def test_a_killed_redis_is_503_at_once_and_served_again_once_it_is_back(running,
     assert running.get("/health").status == 200, "the process is fine: restarting it would help nobody"
     assert running.ask({"features": ["customers:other"], "entities": {}}).status == 404, "a wrong request is still the client's"
     own_redis.start()
-    back = until(running, 200, within=10)
+    back = until(running, 200)
     assert back.columns["age"]["statuses"] == ["NOT_FOUND"], "it came back empty, and that is what is answered"
     write(own_shop, 43)
     assert running.ask(QUESTION).columns["age"]["values"] == [43]
@@ -99,7 +99,7 @@ def test_a_hung_redis_costs_a_second_once_and_then_nothing(running, own_redis):
     refuses_at_once(running)
     assert running.get("/health").status == 200
     own_redis.signal(signal.SIGCONT)
-    assert until(running, 200, within=10).columns["age"]["values"] == [42]
+    assert until(running, 200).columns["age"]["values"] == [42]
 
 
 def test_a_redis_that_hangs_while_nobody_asks_is_found(running, own_redis):
@@ -110,7 +110,7 @@ def test_a_redis_that_hangs_while_nobody_asks_is_found(running, own_redis):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     own_redis.signal(signal.SIGCONT)
-    until(running, 200, within=10)
+    until(running, 200)
 
 
 def test_a_redis_that_is_loading_or_refuses_is_away(running, own_redis):
@@ -119,7 +119,7 @@ def test_a_redis_that_is_loading_or_refuses_is_away(running, own_redis):
     answer = running.ask(QUESTION)
     assert (answer.status, "NOPERM" in answer.json["detail"]) == (503, True)
     client.execute_command("ACL", "SETUSER", "default", "+hmget")
-    assert until(running, 200, within=10).status == 200
+    assert until(running, 200).status == 200
 
 
 def test_a_thousand_requests_at_once_share_one_connection(running, own_redis):
@@ -192,7 +192,7 @@ def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_pat
     running = serving(own_shop, own_shop.contract())
     assert running.ask(QUESTION).columns["age"]["values"] == [42]
     own_redis.signal(signal.SIGKILL)
-    until(running, 503, within=10)
+    until(running, 503)
     assert until(running, 200, within=20).columns["age"]["values"] == [42], "from the replica that is master now"
     assert redis.Redis(port=replica).info("replication")["role"] == "master"
     running.stop()

@@ -6,13 +6,13 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
 from bench.stores import redis_server
+from tests.runtime.environments import BARE, WITH_RUNTIME
 from tests.runtime.serving.generator import post
-from tests.runtime.serving.people import ROOT, SERVICES, lock, make_repo, serving
+from tests.runtime.serving.people import SERVICES, lock, make_repo, serving
 from tests.runtime.serving.wire import Wire
 
 STARTS = 100
@@ -95,7 +95,7 @@ def test_every_cell_is_what_the_sdk_reads_whatever_the_seed(repo):
         ours = [json.loads(body) for body in answers(server.port)]
     orders = set()
     for seed in range(SDK_SEEDS):
-        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": tempfile.gettempdir(), "PYTHONHASHSEED": str(seed), "HOME": str(repo.parent)}
+        environment = {**BARE, "PYTHONHASHSEED": str(seed), "HOME": str(repo.parent)}
         command = [sys.executable, "-c", SDK, str(repo), json.dumps(QUESTIONS)]
         done = subprocess.run(command, env=environment, cwd=repo, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -149,5 +149,5 @@ def apply(repo):
         "repo = Path(sys.argv[1]); made = load_definitions(repo)\n"
         "FeatureStore(repo_path=str(repo)).apply([*made.contents.entities, *made.views, *made.services])"
     )
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "runtime"), "HOME": str(repo.parent)}
+    environment = {**WITH_RUNTIME, "HOME": str(repo.parent)}
     subprocess.run([sys.executable, "-c", script, str(repo)], env=environment, cwd=repo, check=True, timeout=120)

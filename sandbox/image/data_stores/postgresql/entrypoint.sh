@@ -82,9 +82,7 @@ SQL
 }
 
 clone_primary() {
-  local from="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER"
-  # A primary that starts or stops can leave a connection that nobody answers: try again rather than wait for minutes.
-  from+=" passfile=$PASSWORD_FILE connect_timeout=5 tcp_user_timeout=20000 keepalives_idle=5 keepalives_interval=5"
+  local from="$PRIMARY tcp_user_timeout=20000 keepalives_idle=5 keepalives_interval=5"
   say "cloning the primary at $POSTGRES_MASTER_HOST"
   until pg_basebackup --dbname="$from" --no-password --pgdata="$unfinished" --wal-method=stream --checkpoint=fast --no-sync; do
     rm -rf "$unfinished"
@@ -93,8 +91,11 @@ clone_primary() {
 }
 
 if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
-  export PASSWORD_FILE=/tmp/primary.pgpass
-  password_file "$POSTGRES_REPLICATION_USER" "$(secret POSTGRES_REPLICATION_PASSWORD)" > "$PASSWORD_FILE"
+  passwords=/tmp/primary.pgpass
+  password_file "$POSTGRES_REPLICATION_USER" "$(secret POSTGRES_REPLICATION_PASSWORD)" > "$passwords"
+  # A primary that starts or stops can leave a connection that nobody answers: try again rather than wait for minutes.
+  export PRIMARY="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER passfile=$passwords"
+  PRIMARY+=" connect_timeout=5"
 fi
 
 if [[ -s $PGDATA/PG_VERSION ]]; then

@@ -21,8 +21,7 @@ max_wal_senders = 16
 wal_keep_size = 128MB
 END
   if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
-    primary="host=$POSTGRES_MASTER_HOST port=$POSTGRES_MASTER_PORT_NUMBER user=$POSTGRES_REPLICATION_USER"
-    primary+=" passfile=$PASSWORD_FILE application_name=${POSTGRES_CLUSTER_APP_NAME:-walreceiver} connect_timeout=5"
+    primary="$PRIMARY application_name=${POSTGRES_CLUSTER_APP_NAME:-walreceiver}" # PRIMARY comes from entrypoint.sh
     printf 'primary_conninfo = %s\n' "$(quoted "$primary")"
   elif ((${POSTGRES_NUM_SYNCHRONOUS_REPLICAS:-0} > 0)); then
     printf 'synchronous_commit = %s\n' "${POSTGRES_SYNCHRONOUS_COMMIT_MODE:-on}"
