@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.load import Load, Measured, load
+from bench.ports import free_port
 from bench.rounds import ROUNDS, interleave
-from bench.stores import FEATURES, PROJECT, SERVICE, apply_and_load, expected, feature_repo, free_port, redis_server
+from bench.stores import FEATURES, PROJECT, SERVICE, apply_and_load, expected, feature_repo, redis_server
 
 TIMES = {"p50": "p50 ms", "p99": "p99 ms", "p99_seen": "p99 seen ms", "slowest": "slowest ms"}
 EMPLOYEES = 5_000

@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.ports import free_port
+
 PROJECT = Path(__file__).resolve().parent.parent
 SERVICE = "attrition_model_v1"
 VIEW = "employee_features"
@@ -41,14 +43,6 @@ def redis_server(directory: Path) -> Iterator[int]:
             yield port
         finally:
             server.terminate()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def feature_repo(

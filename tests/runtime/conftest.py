@@ -36,6 +36,7 @@ import redis
 from feast import FeatureStore
 from feast.repo_config import load_repo_config
 
+from bench.ports import free_port
 from tests.runtime.environments import WITH_RUNTIME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,12 +97,6 @@ class Outcome:
 
 CAPTURED: list[str] = []
 """Every byte that any verb wrote in this test run: no password may be in it."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def run_verb(arguments: list[str], environment: Mapping[str, str], cwd: Path, timeout: float = 120) -> Outcome:
@@ -596,11 +591,6 @@ def applied(stores: Stores, applied_database: str) -> Stores:
     with stores.postgres.admin() as admin:
         admin.execute(f"CREATE DATABASE {stores.database} TEMPLATE {applied_database} OWNER feast")
     return stores
-
-
-@pytest.fixture(name="free_port", scope="session")
-def _free_port() -> Callable[[], int]:
-    return free_port
 
 
 @pytest.fixture(name="wait_for", scope="session")

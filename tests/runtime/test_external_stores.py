@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import redis
 
+from bench.ports import free_port
 from feast_eks.contract import read_contract
 from feast_eks.feature_store_yaml import feature_store_yaml
 from feast_eks.identities import CLUSTER_CLIENT, IDENTITIES
@@ -76,7 +77,7 @@ def database(postgres, certificates):
 
 
 @pytest.fixture(scope="module", params=["redis", "cluster"])
-def online_store(request, store_directory, certificates, acl_secrets, free_port, wait_for):
+def online_store(request, store_directory, certificates, acl_secrets, wait_for):
     """A Redis that speaks TLS only, alone or as a cluster, with the users that somebody makes for the program."""
     port, directory = free_port(), store_directory / f"external-{request.param}"
     directory.mkdir()

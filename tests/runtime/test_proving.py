@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.ports import free_port
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.offline_store.vector import vector_of
@@ -201,7 +202,7 @@ def right(asked, **changes):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, new_stores, free_port, wait_for):
+def served(tmp_path_factory, new_stores, wait_for):
     """Prepared, applied, loaded and served."""
     stores = new_stores(tmp_path_factory.mktemp("proving"))
     write_repo(stores)

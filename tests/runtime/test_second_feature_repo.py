@@ -27,6 +27,7 @@ from feast.protos.feast.serving.ServingService_pb2_grpc import ServingServiceStu
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.repo_config import load_repo_config
 
+from bench.ports import free_port
 from tests.second_feature_repo import data
 
 REPO = Path(data.__file__).parent / "feature_repo"
@@ -71,7 +72,7 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory, new_stores, free_port, wait_for):
+def deployed(tmp_path_factory, new_stores, wait_for):
     """Prepared, checked, applied, loaded and served, in the order of a roll-out."""
     directory = tmp_path_factory.mktemp("second")
     stores = new_stores(directory)

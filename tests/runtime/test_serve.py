@@ -9,6 +9,8 @@ import urllib.request
 
 import pytest
 
+from bench.ports import free_port
+
 SERVICE = "attrition_model_v1"
 
 
@@ -42,7 +44,7 @@ class Served:
 
 
 @pytest.fixture
-def serve(applied, free_port, wait_for):
+def serve(applied, wait_for):
     started = []
 
     def start(*arguments):

@@ -13,6 +13,7 @@ import pytest
 from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.types import Int64
 
+from bench.ports import free_port
 from feature_runtime.offline_store.history import History
 from feature_runtime.offline_store.joined_view import JoinedView
 from feature_runtime.offline_store.sampling import sample
@@ -45,7 +46,7 @@ class Probe:
 
 
 @pytest.fixture
-def served(rows, midnight, free_port, wait_for):
+def served(rows, midnight, wait_for):
     """Load employees into a feature store, and serve it."""
     with contextlib.ExitStack() as ends:
 
@@ -198,13 +199,13 @@ def test_the_sample_is_the_same_on_the_same_day_and_spread(probe):
     assert asked("3") < five
 
 
-def test_before_the_first_load_there_is_nothing_to_compare_yet(applied, free_port):
+def test_before_the_first_load_there_is_nothing_to_compare_yet(applied):
     outcome = Probe(applied, free_port()).run()
     assert outcome.code == 75
     assert "nothing was ever loaded of employee_features" in outcome.error
 
 
-def test_a_server_that_does_not_answer_is_named(applied, free_port):
+def test_a_server_that_does_not_answer_is_named(applied):
     applied.materialize("--backfill").ok()
     error = Probe(applied, free_port()).run(wait="0.5").error
     assert "no feature server gives an answer to compare: 127.0.0.1: no answer" in error

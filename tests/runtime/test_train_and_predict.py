@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.ports import free_port
+
 SERVICE = "attrition_model_v1"
 EMPLOYEES = range(1, 81)
 
@@ -27,7 +29,7 @@ def example(repository, name, *arguments):
 
 
 @pytest.fixture
-def served(applied, rows, midnight, free_port, wait_for):
+def served(applied, rows, midnight, wait_for):
     applied.put([row for days in (6, 1) for row in rows({employee: midnight(days) for employee in EMPLOYEES})])
     applied.materialize("--backfill").ok()
     port = free_port()

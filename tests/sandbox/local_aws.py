@@ -1,6 +1,5 @@
 """An AWS of the sandbox's kind for tests that need no cluster: started here, on a port of its own."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import boto3
 
+from bench.ports import free_port
+
 PROJECT = Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -19,9 +20,7 @@ REGION = "eu-west-1"
 @contextmanager
 def local_aws(kubeconfig, *clusters):
     """Its address, while it runs. The EKS clusters are the one that the kubeconfig names."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             sys.executable,

@@ -12,6 +12,7 @@ import pytest
 import redis
 from feast.types import Float32, String
 
+from bench.ports import free_port
 from feature_runtime.online_store import Keep, PipelinedRedisOnlineStore
 from feature_runtime.retrying import is_transient
 
@@ -35,7 +36,7 @@ def batch(count=50):
 
 
 @pytest.fixture
-def server(tmp_path, free_port, wait_for):
+def server(tmp_path, wait_for):
     """Starts a Redis of one's own with options, and ends it."""
     with contextlib.ExitStack() as ending:
 
@@ -84,7 +85,7 @@ def test_a_key_that_holds_no_hash_is_an_error_that_says_so(two, view):
         write(two.config(ours=True), view)
 
 
-def test_a_replica_is_a_passing_error_and_the_connection_is_not_used_again(two, view, server, free_port):
+def test_a_replica_is_a_passing_error_and_the_connection_is_not_used_again(two, view, server):
     master = free_port()
     replica = server("--replicaof", "127.0.0.1", str(master))
     store, config = PipelinedRedisOnlineStore(), at(two, f"127.0.0.1:{replica}")
@@ -119,7 +120,7 @@ def test_a_redis_that_hangs_or_hangs_up_is_a_passing_error_within_its_time(two, 
         thread.join(5)
 
 
-def test_sentinel_leads_to_the_master(two, view, server, free_port, tmp_path, wait_for):
+def test_sentinel_leads_to_the_master(two, view, server, tmp_path, wait_for):
     master, port = server(), free_port()
     configuration = tmp_path / "sentinel.conf"
     configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor store 127.0.0.1 {master} 1\n")
@@ -134,7 +135,7 @@ def test_sentinel_leads_to_the_master(two, view, server, free_port, tmp_path, wa
     assert redis.Redis(port=master).dbsize() == 50
 
 
-def test_a_cluster_gets_the_same_bytes(two, view, server, free_port, wait_for):
+def test_a_cluster_gets_the_same_bytes(two, view, server, wait_for):
     port = server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     client = redis.Redis(port=port)
     client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

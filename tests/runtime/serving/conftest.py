@@ -22,6 +22,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import RepoConfig
 
+from bench.ports import free_port
 from feature_runtime import serve
 from feature_runtime.serving import reloading
 from feature_runtime.serving.http import Server
@@ -253,7 +254,7 @@ class OwnRedis:
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[OwnRedis]:
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
     server = OwnRedis(tmp_path, free_port())
     server.start()
     yield server

@@ -20,7 +20,7 @@ from feast import FeatureStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, StringList, Value
 
-from bench.stores import free_port
+from bench.ports import free_port
 from feature_runtime.definitions.feature_repo import load_definitions
 from tests.runtime.environments import WITH_RUNTIME
 

@@ -36,7 +36,8 @@ from feast.repo_operations import apply_total_with_repo_instance
 from google.protobuf import descriptor_pool, message_factory
 from google.rpc import error_details_pb2
 
-from bench.stores import free_port, redis_server
+from bench.ports import free_port
+from bench.stores import redis_server
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.serving import grpc_service

@@ -12,6 +12,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Int64
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.ports import free_port
 from feature_runtime.serving import freshness
 from feature_runtime.serving.metrics import BUCKETS, Metrics
 
@@ -20,7 +21,7 @@ QUESTION = {"feature_service": "v1", "entities": {"customer_id": [1, 2, 3]}}
 
 
 @pytest.fixture(scope="module")
-def running(shop_of, serving, free_port):
+def running(shop_of, serving):
     customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.INT64)
     view = FeatureView(
         name="customers",

@@ -14,6 +14,7 @@ from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Int64
 
+from bench.ports import free_port
 from tests.runtime.serving.conftest import feature_store
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -141,7 +142,7 @@ def test_a_thousand_requests_at_once_share_one_connection(running, own_redis):
 
 
 @pytest.fixture
-def sentinels(tmp_path, free_port, own_redis):
+def sentinels(tmp_path, own_redis):
     """A replica of `own_redis`, and one Sentinel that decides alone."""
     binary = shutil.which("redis-server")
     replica, sentinel = free_port(), free_port()
@@ -199,7 +200,7 @@ def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_pat
 
 
 @pytest.fixture
-def cluster(tmp_path, free_port):
+def cluster(tmp_path):
     """Two nodes with half of the slots each."""
     binary = shutil.which("redis-server")
     ports, processes = [free_port(), free_port()], []
