@@ -38,6 +38,7 @@ from feast.repo_config import load_repo_config
 
 from bench.ports import free_port
 from tests.runtime.environments import WITH_RUNTIME
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "employee_attrition"
@@ -284,7 +285,7 @@ def redis_port(store_directory: Path) -> Iterator[int]:
     )
     client = redis.Redis(host="127.0.0.1", port=port, password=SECRETS["REDIS_DEFAULT"])
     assert server.poll() is None
-    wait_for(client.ping, redis.exceptions.ConnectionError, seconds=10)
+    wait_for(client.ping, redis.exceptions.ConnectionError)
     yield port
     server.terminate()
     server.wait(10)
@@ -320,19 +321,6 @@ def s3_client(endpoint: str) -> Any:
         aws_access_key_id="sandbox",
         aws_secret_access_key="sandbox",
     )
-
-
-def wait_for(action: Callable[[], Any], *errors: type[Exception], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            action()
-        except errors:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
 
 
 def midnight(days_ago: float = 0) -> datetime:
@@ -591,11 +579,6 @@ def applied(stores: Stores, applied_database: str) -> Stores:
     with stores.postgres.admin() as admin:
         admin.execute(f"CREATE DATABASE {stores.database} TEMPLATE {applied_database} OWNER feast")
     return stores
-
-
-@pytest.fixture(name="wait_for", scope="session")
-def _wait_for() -> Callable[..., None]:
-    return wait_for
 
 
 @pytest.fixture(name="rows", scope="session")

@@ -14,6 +14,7 @@ from feast_eks.feature_store_yaml import feature_store_yaml
 from feast_eks.identities import CLUSTER_CLIENT, IDENTITIES
 from feast_eks.settings import parse_settings
 from feast_eks.workload import FEATURE_REPO_PATH
+from tests.waiting import wait_for
 
 SUBJECT_NAMES = "subjectAltName=DNS:localhost,IP:127.0.0.1"
 
@@ -77,7 +78,7 @@ def database(postgres, certificates):
 
 
 @pytest.fixture(scope="module", params=["redis", "cluster"])
-def online_store(request, store_directory, certificates, acl_secrets, wait_for):
+def online_store(request, store_directory, certificates, acl_secrets):
     """A Redis that speaks TLS only, alone or as a cluster, with the users that somebody makes for the program."""
     port, directory = free_port(), store_directory / f"external-{request.param}"
     directory.mkdir()
@@ -94,10 +95,10 @@ def online_store(request, store_directory, certificates, acl_secrets, wait_for):
     admin = redis.Redis(
         host="localhost", port=port, password=acl_secrets["default"], ssl=True, ssl_ca_certs=str(certificates / "authority.pem")
     )
-    wait_for(admin.ping, redis.exceptions.ConnectionError, seconds=20)
+    wait_for(admin.ping, redis.exceptions.ConnectionError)
     if request.param == "cluster":
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        wait_for(lambda: admin.get("any"), redis.exceptions.RedisError, seconds=20)
+        wait_for(lambda: admin.get("any"), redis.exceptions.RedisError)
     yield {"type": request.param, "hosts": [f"localhost:{port}"], "ca_certificate": "authority.pem"}
     server.terminate()
     server.wait(10)

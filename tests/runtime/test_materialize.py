@@ -11,6 +11,8 @@ import redis
 from feast import FeatureStore
 from feast.repo_config import load_repo_config
 
+from tests.waiting import wait_for
+
 VIEW = "employee_features"
 RECORD = f"feast-eks:loaded:employee_attrition:{VIEW}"
 
@@ -141,7 +143,7 @@ def test_a_load_without_rows_is_not_taken_for_done(applied, rows, midnight):
     assert view(applied.materialize())["rows_written"] == 1
 
 
-def test_a_terminated_run_says_so_and_stops(applied, rows, midnight, redis_admin, wait_for):
+def test_a_terminated_run_says_so_and_stops(applied, rows, midnight, redis_admin):
     redis_admin.client_pause(30_000, all=False)
     try:
         running = applied.start(["materialize", "--backfill"], applied.environment("materialize"))
@@ -168,7 +170,7 @@ def test_two_runs_do_not_load_at_once(applied):
     view(applied.materialize("--backfill"))
 
 
-def test_a_manual_run_beside_the_nightly_one_waits_for_it(applied, redis_admin, wait_for):
+def test_a_manual_run_beside_the_nightly_one_waits_for_it(applied, redis_admin):
     redis_admin.client_pause(30_000, all=False)
     try:
         nightly = applied.start(["materialize"], applied.environment("materialize"))

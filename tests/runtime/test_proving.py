@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import urllib.request
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from feature_runtime.proving.answer import check
 from feature_runtime.proving.question import Truth
 from feature_runtime.proving.request import request_body
 from feature_runtime.refusal import Refusal
+from tests.waiting import wait_until_ready
 
 NOW = datetime.now(UTC)
 YESTERDAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
@@ -202,7 +202,7 @@ def right(asked, **changes):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, new_stores, wait_for):
+def served(tmp_path_factory, new_stores):
     """Prepared, applied, loaded and served."""
     stores = new_stores(tmp_path_factory.mktemp("proving"))
     write_repo(stores)
@@ -213,7 +213,7 @@ def served(tmp_path_factory, new_stores, wait_for):
     ports = ["--port", str(port), "--grpc-port", "0", "--metrics-port", str(free_port())]
     running = stores.start(["serve", *ports], stores.environment("serve"))
     try:
-        wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).read(), OSError, seconds=60)
+        wait_until_ready(port, running.pid, running.err)
         stores.replica = {"FEATURE_SERVER_REPLICAS": "127.0.0.1", "FEATURE_SERVER_PORT": str(port), "EXPECTED_REPLICAS": "1"}
         yield stores
     finally:

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine
 
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry.replicas import wait_for_replicas
+from tests.waiting import wait_for
 
 REPLICA = "127.0.0.2"
 """The standby answers on the primary's port at this address, as every replica behind one name does."""
@@ -91,7 +92,7 @@ def test_one_of_two_that_is_behind_is_refused(engine, paused, monkeypatch):
         wait_for_replicas(engine, "feast-postgresql-read-hl", wait_seconds=1)
 
 
-def test_a_server_reads_from_the_replica_while_the_primary_is_away(applied, replica, wait_for):
+def test_a_server_reads_from_the_replica_while_the_primary_is_away(applied, replica):
     applied.apply(REGISTRY_REPLICAS=REPLICA).ok()
     applied.materialize("--backfill").ok()
     config = applied.repo / "feature_store.yaml"

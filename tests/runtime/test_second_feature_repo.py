@@ -29,6 +29,7 @@ from feast.repo_config import load_repo_config
 
 from bench.ports import free_port
 from tests.second_feature_repo import data
+from tests.waiting import wait_until_ready
 
 REPO = Path(data.__file__).parent / "feature_repo"
 BUCKET, FOLDER = "features", "second"
@@ -72,7 +73,7 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory, new_stores, wait_for):
+def deployed(tmp_path_factory, new_stores):
     """Prepared, checked, applied, loaded and served, in the order of a roll-out."""
     directory = tmp_path_factory.mktemp("second")
     stores = new_stores(directory)
@@ -96,10 +97,7 @@ def deployed(tmp_path_factory, new_stores, wait_for):
     ports = ("--port", port, "--grpc-port", grpc_port, "--metrics-port", free_port())
     running = stores.start_afresh(["serve", *map(str, ports)], stores.environment("serve"))
     try:
-        try:
-            wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).read(), OSError, seconds=60)
-        except OSError:
-            pytest.fail(f"the server is not ready\n{running.err.read_text()}")
+        wait_until_ready(port, running.pid, running.err)
         yield Deployed(stores, port, grpc_port, results)
     finally:
         os.killpg(running.pid, signal.SIGKILL)

@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 
 from bench.ports import free_port
+from tests.waiting import wait_for, wait_until, wait_until_ready
 
 SERVICE = "attrition_model_v1"
 
@@ -44,13 +44,13 @@ class Served:
 
 
 @pytest.fixture
-def serve(applied, wait_for):
+def serve(applied):
     started = []
 
     def start(*arguments):
         served = Served(applied, (free_port(), free_port()), *arguments)
         started.append(served)
-        wait_for(served.ready, OSError, seconds=60)
+        wait_until_ready(served.port, served.process.pid, served.process.err)
         return served
 
     yield start
@@ -94,7 +94,7 @@ def test_a_served_vector_is_proven_and_the_server_can_only_read(serve, applied, 
     assert outcome.result == {"served": [SERVICE]}
 
 
-def test_a_server_follows_the_registry_and_outlives_it(serve, applied, postgres, wait_for):
+def test_a_server_follows_the_registry_and_outlives_it(serve, applied, postgres):
     served = serve("--registry-seconds", "0.5")
     before = served.ask()
     applied.edit(
@@ -105,14 +105,11 @@ def test_a_server_follows_the_registry_and_outlives_it(serve, applied, postgres,
     )
     applied.lock()
     applied.apply().ok()
-    wait_for(lambda: served.ask("attrition_model_v2"), urllib.error.HTTPError, seconds=20)
+    wait_for(lambda: served.ask("attrition_model_v2"), urllib.error.HTTPError)
     assert served.ask("attrition_model_v2")["metadata"]["feature_names"] == ["employee_id", "overtime"]
     postgres.stop()
     try:
-        deadline = time.monotonic() + 20
-        while 'reload_total{result="failed"} 0.0' in served.metrics():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: 'reload_total{result="failed"} 0.0' not in served.metrics(), "a look at the registry failed")
         assert served.ask() == before, "what the registry said last is served on"
         served.ready()
     finally:

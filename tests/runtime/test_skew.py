@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.proving.comparison import Comparison, Tally
+from tests.waiting import wait_until_ready
 
 SERVICE = "attrition_model_v1"
 KEY = f"feast-eks:skew:employee_attrition:{SERVICE}"
@@ -46,7 +46,7 @@ class Probe:
 
 
 @pytest.fixture
-def served(rows, midnight, wait_for):
+def served(rows, midnight):
     """Load employees into a feature store, and serve it."""
     with contextlib.ExitStack() as ends:
 
@@ -57,7 +57,7 @@ def served(rows, midnight, wait_for):
             ports = ["--port", str(port), "--grpc-port", "0", "--metrics-port", str(free_port())]
             running = stores.start(["serve", *ports], stores.environment("serve"))
             ends.callback(end, running.pid)
-            wait_for(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).read(), OSError, seconds=60)
+            wait_until_ready(port, running.pid, running.err)
             return Probe(stores, port)
 
         yield serve

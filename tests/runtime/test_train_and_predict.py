@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 
 import joblib
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.ports import free_port
+from tests.waiting import wait_until_ready
 
 SERVICE = "attrition_model_v1"
 EMPLOYEES = range(1, 81)
@@ -29,14 +29,14 @@ def example(repository, name, *arguments):
 
 
 @pytest.fixture
-def served(applied, rows, midnight, wait_for):
+def served(applied, rows, midnight):
     applied.put([row for days in (6, 1) for row in rows({employee: midnight(days) for employee in EMPLOYEES})])
     applied.materialize("--backfill").ok()
     port = free_port()
     ports = ["--port", str(port), "--grpc-port", "0", "--metrics-port", str(free_port())]
     running = applied.start(["serve", *ports], applied.environment("serve"))
     server = f"http://127.0.0.1:{port}"
-    wait_for(lambda: urllib.request.urlopen(f"{server}/ready", timeout=2).read(), OSError, seconds=60)
+    wait_until_ready(port, running.pid, running.err)
     yield applied, server
     with contextlib.suppress(ProcessLookupError):
         os.kill(running.pid, signal.SIGKILL)

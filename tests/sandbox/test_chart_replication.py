@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import textwrap
-import time
 
 import pytest
 
@@ -20,6 +19,7 @@ from feast_eks.registry import registry_values
 from feast_eks.settings import OnlineStoreSettings, RegistrySettings
 from sandbox.image.recipes import PREFIX, RUNTIME, source_tag
 from tests.sandbox.data_stores import IMAGE, Stores, redis_processes, restricted_namespace
+from tests.waiting import wait_until
 
 LOG = logging.getLogger(__name__)
 """`pytest --log-cli-level=info` shows what the failures cost."""
@@ -161,13 +161,6 @@ def client_pod() -> dict:
     }
 
 
-def wait_for(condition, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def stores(cloud):
     """Both charts with the program's values for production, but small and on one machine."""
@@ -187,7 +180,7 @@ def test_a_row_written_to_the_primary_is_read_from_the_replica(stores):
     assert (
         stores.sql("feast-postgresql-primary", "create table streamed (i int); insert into streamed values (42); select 'done'") == "done"
     )
-    wait_for(lambda: stores.sql("feast-postgresql-read", "select i from streamed") == "42", 60, "the row never reached the replica")
+    wait_until(lambda: stores.sql("feast-postgresql-read", "select i from streamed") == "42", "the row reached the replica")
     state = "select usename, state from pg_stat_replication"
     assert stores.sql("feast-postgresql-primary", state, "postgres", PASSWORDS["admin"]) == "feast_replication|streaming"
 
@@ -207,7 +200,7 @@ def test_both_kinds_of_postgresql_run_with_the_settings_of_the_values(stores):
 def test_a_replica_of_postgresql_goes_on_streaming_after_a_restart(stores):
     stores.replace("feast-postgresql-read-0", "statefulset/feast-postgresql-read")
     assert stores.sql("feast-postgresql-primary", "insert into streamed values (43); select 'done'") == "done"
-    wait_for(lambda: stores.sql("feast-postgresql-read", "select max(i) from streamed") == "43", 60, "the replica does not follow any more")
+    wait_until(lambda: stores.sql("feast-postgresql-read", "select max(i) from streamed") == "43", "the replica follows again")
 
 
 def test_the_exporters_measure_what_the_alerts_ask_for(stores):
@@ -261,16 +254,16 @@ def test_a_killed_master_is_replaced_and_no_acknowledged_write_is_lost(stores):
             killed += 1
         return stores.masters() not in ({master}, set())
 
-    wait_for(is_replaced, MOST_SECONDS_WITHOUT_A_MASTER, "nobody took over")
+    wait_until(is_replaced, "another master took over", seconds=MOST_SECONDS_WITHOUT_A_MASTER)
     said = json.loads(writer.communicate(timeout=60)[0].splitlines()[-1])
     LOG.info("killed %d processes; %s", killed, said)
     assert killed, "no process was found to kill"
     assert said["errors"], "the client noticed nothing: something else was killed"
     assert said["lost"] == []
     assert said["gap"] < MOST_SECONDS_WITHOUT_A_MASTER
-    wait_for(lambda: stores.role(master)[0] == "slave", 60, "the old master did not come back as a replica")
+    wait_until(lambda: stores.role(master)[0] == "slave", "the old master came back as a replica")
     stores.wait("statefulset/feast-redis-node")
-    wait_for(stores.replicas_are_streaming, 60, "a replica does not follow the new master")
+    wait_until(stores.replicas_are_streaming, "the replicas follow the new master")
 
 
 def test_a_master_that_is_stopped_hands_over_first(stores):
@@ -282,4 +275,4 @@ def test_a_master_that_is_stopped_hands_over_first(stores):
     assert said["lost"] == []
     assert said["gap"] < MOST_SECONDS_WITHOUT_A_MASTER
     assert stores.masters() != {master}
-    wait_for(stores.replicas_are_streaming, 60, "a replica does not follow the new master")
+    wait_until(stores.replicas_are_streaming, "the replicas follow the new master")

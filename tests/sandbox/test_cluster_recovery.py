@@ -13,6 +13,7 @@ from sandbox import addresses as at
 from sandbox import cgroups, daemons, network, node, state
 from sandbox import cloud as the_cloud
 from sandbox.kubectl import Kubectl
+from tests.waiting import wait_until
 
 CLOUD = [sys.executable, "-m", "sandbox", "cloud"]
 
@@ -29,11 +30,11 @@ def works():
 def pod(cloud):
     """A pod that answers on a port; calling it tells its present address."""
     kubectl = Kubectl(state.BIN / "kubectl")
-    wait_for(lambda: kubectl.get("serviceaccounts")["items"])
+    wait_until(lambda: kubectl.get("serviceaccounts")["items"], "the namespace has its service account")
     container = {"name": "main", "image": "localhost/feast-eks/data-stores:1", "command": ["redis-server", "--protected-mode", "no"]}
     spec = {"containers": [container | {"workingDir": "/tmp"}], "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0}
     kubectl.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lasting", "namespace": "default"}, "spec": spec}])
-    kubectl.run("wait", "--for=condition=Ready", "pod/lasting", "--timeout=25s")
+    kubectl.run("wait", "--for=condition=Ready", "pod/lasting", "--timeout=120s", "--request-timeout=150s")
     yield lambda: kubectl.get("pod", "lasting")["status"].get("podIP", "")
     kubectl.run("delete", "pod", "lasting", "--ignore-not-found", "--wait=true")
 
@@ -45,13 +46,6 @@ def reached(address):
             return connection.recv(7) == b"+PONG\r\n"
     except OSError:
         return False
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
 
 
 def test_with_nothing_to_do_it_starts_nothing(cloud):
@@ -78,7 +72,7 @@ def test_a_lost_network_is_made_again_and_pods_are_reached_over_it(cloud, pod):
     network.remove()
     assert bring_up().returncode == 0
     assert network.exists()
-    wait_for(lambda: reached(pod()))
+    wait_until(lambda: reached(pod()), "the pod is reached")
     assert not {shim.pid for shim in before} & {shim.pid for shim in node.shims()}, "its helpers hold on to the lost network"
 
 

@@ -3,7 +3,6 @@
 import json
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from sandbox import control_plane, network, node, s3, state, storage
 from sandbox.daemons import answers
 from sandbox.kubectl import Kubectl
 from sandbox.progress import SandboxError
+from tests.waiting import wait_until
 
 NAMESPACE = "sandbox-test"
 IMAGE = "localhost/feast-eks/data-stores:1"
@@ -27,7 +27,7 @@ def kubectl(cloud):
 def namespace(kubectl):
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}])
-    wait_for(lambda: kubectl.get("-n", NAMESPACE, "serviceaccounts")["items"])
+    wait_until(lambda: kubectl.get("-n", NAMESPACE, "serviceaccounts")["items"], "the namespace has its service account")
     yield NAMESPACE
     kubectl.run("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -51,7 +51,7 @@ def redis(kubectl, namespace):
             {"apiVersion": "v1", "kind": "Pod", "metadata": named("redis") | {"labels": {"app": "redis"}}, "spec": pod_template},
         ]
     )
-    kubectl.run("-n", namespace, "wait", "--for=condition=Ready", "pod/redis", "--timeout=25s")
+    kubectl.run("-n", namespace, "wait", "--for=condition=Ready", "pod/redis", "--timeout=120s", "--request-timeout=150s")
     return "redis"
 
 
@@ -99,7 +99,7 @@ def test_a_pod_resolves_services_by_every_name(kubectl, redis):
 
 def test_a_pod_reaches_a_service(kubectl, redis):
     # A pod is ready a moment before kube-proxy has written the rules of its Service.
-    wait_for(lambda: inside(kubectl, "bash", "-c", f"redis-cli -h redis.{NAMESPACE} ping 2>&1 || true") == "PONG")
+    wait_until(lambda: inside(kubectl, "bash", "-c", f"redis-cli -h redis.{NAMESPACE} ping 2>&1 || true") == "PONG", "Redis answers")
 
 
 def test_the_gateway_of_the_pods_keeps_its_hardware_address(cloud):
@@ -122,7 +122,7 @@ def test_a_pod_reaches_s3_on_the_machine(kubectl, redis):
 def test_the_machine_reaches_services_and_pods(kubectl, redis):
     service = kubectl.get("-n", NAMESPACE, "service", "redis")["spec"]["clusterIP"]
     address = kubectl.get("-n", NAMESPACE, "pod", "redis")["status"]["podIP"]
-    wait_for(lambda: all(redis_answers(host) for host in (service, address)))
+    wait_until(lambda: all(redis_answers(host) for host in (service, address)), "Redis answers")
 
 
 def test_a_restricted_namespace_refuses_a_privileged_pod(kubectl, namespace):
@@ -155,15 +155,17 @@ def test_a_released_volume_comes_back_empty(kubectl, namespace):
             {"apiVersion": "v1", "kind": "Pod", "metadata": named("short"), "spec": spec},
         ]
     )
-    kubectl.run("-n", NAMESPACE, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/short", "--timeout=25s")
+    kubectl.run(
+        "-n", NAMESPACE, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/short", "--timeout=120s", "--request-timeout=150s"
+    )
     name = kubectl.get("-n", NAMESPACE, "persistentvolumeclaim", "short")["spec"]["volumeName"]
     assert (storage.VOLUMES / name / "left").exists()
     kubectl.run("-n", NAMESPACE, "delete", "pod/short", "persistentvolumeclaim/short", "--wait=true")
-    wait_for(lambda: kubectl.get("persistentvolume", name)["status"]["phase"] == "Released")
+    wait_until(lambda: kubectl.get("persistentvolume", name)["status"]["phase"] == "Released", "the volume is Released")
 
     assert storage.ensure(kubectl) == 1
     assert not (storage.VOLUMES / name / "left").exists()
-    wait_for(lambda: kubectl.get("persistentvolume", name)["status"]["phase"] == "Available")
+    wait_until(lambda: kubectl.get("persistentvolume", name)["status"]["phase"] == "Available", "the volume is Available")
 
 
 def test_an_image_is_imported_only_when_its_archive_is_another(cloud, tmp_path):
@@ -214,10 +216,3 @@ def test_the_daemons_of_the_control_plane_listen_where_the_ports_are_checked(clo
         with socket.create_connection((host, int(port)), timeout=5):
             pass
     assert network.exists()
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)

@@ -13,6 +13,7 @@ import pytest
 from sandbox import progress, state
 from sandbox.daemons import Process
 from sandbox.progress import Progress, SandboxError
+from tests.waiting import wait_until
 
 
 def test_a_quick_step_is_one_line_with_its_outcome():
@@ -91,15 +92,8 @@ def test_a_command_ends_with_us_even_when_we_are_killed(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(state.CLONE)}
     )
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip(), "the program runs")
     process.send_signal(signal.SIGKILL)
     process.wait()
     child = int((tmp_path / "pid").read_text())
-    wait_for(lambda: Process.of(child) is None)
-
-
-def wait_for(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: Process.of(child) is None, "the program's child ended")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.sandbox.programs import PROJECT
+from tests.waiting import wait_until
 
 PREAMBLE = """
 import os
@@ -305,7 +306,7 @@ def test_a_crashing_container_is_quoted(make_program):
 def test_interrupting_an_update_ends_the_wait_and_the_next_one_goes_on(make_program):
     program = make_program(SERVER + 'server(os.environ["IMAGE"], "sleep 15; exit 1", 200)\n')
     update = program.start("up", "--yes", "--skip-preview", "--non-interactive")
-    wait_for(lambda: "server" in program.kubectl("get", "deployments", "-o", "name"))
+    wait_until(lambda: "server" in program.kubectl("get", "deployments", "-o", "name"), "the deployment is there", AssertionError)
 
     start = time.monotonic()
     update.send_signal(signal.SIGINT)
@@ -320,25 +321,13 @@ def test_interrupting_an_update_ends_the_wait_and_the_next_one_goes_on(make_prog
 def test_an_object_left_by_a_killed_update_is_taken_over(make_program):
     program = make_program(SERVER + 'server(os.environ["IMAGE"], "sleep infinity", 60)\n')
     update = program.start("up", "--yes", "--skip-preview", "--non-interactive")
-    wait_for(lambda: "server" in program.kubectl("get", "deployments", "-o", "name"))
+    wait_until(lambda: "server" in program.kubectl("get", "deployments", "-o", "name"), "the deployment is there", AssertionError)
     update.kill()
     update.communicate()
 
     program.pulumi("cancel", "--yes")
     program.up()
     program.preview("--expect-no-changes")
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except AssertionError:
-            pass  # the namespace is not there yet
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 # --- Wrong inputs -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from sandbox.daemons import Process
 from sandbox.progress import SandboxError
 from sandbox.tools import KWOK, TOOLS, Tool, Toolbox
 from sandbox.tools import go as go_module
+from tests.waiting import wait_until
 
 GOOD = 'printf "#!/bin/sh\\necho tool v1.2.3\\n" > "$out"; chmod +x "$out"'
 
@@ -161,11 +162,11 @@ def test_a_build_that_is_killed_leaves_no_half_tool(workshop):
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program), directory / "cache", directory / "log", workshop.module], cwd=state.CLONE
     )
-    wait_for((workshop.module / "pid").exists)
+    wait_until((workshop.module / "pid").exists, "the build runs")
     process.send_signal(signal.SIGKILL)
     process.wait()
     compiler = int((workshop.module / "pid").read_text())
-    wait_for(lambda: Process.of(compiler) is None)
+    wait_until(lambda: Process.of(compiler) is None, "the compiler ended")
     assert not list((directory / "cache").glob("tool-*")), "what is not complete is not under its name"
 
     workshop.go_that(GOOD)
@@ -176,7 +177,7 @@ def test_a_build_that_is_killed_leaves_no_half_tool(workshop):
 def test_stopping_ends_the_build_that_runs(workshop):
     workshop.go_that("echo $$ > pid; exec sleep 300")
     toolbox = workshop.toolbox()
-    wait_for((workshop.module / "pid").exists)
+    wait_until((workshop.module / "pid").exists, "the build runs")
     toolbox.stop()
     assert not Path(f"/proc/{(workshop.module / 'pid').read_text().strip()}").exists()
 
@@ -199,11 +200,4 @@ def test_the_real_go_builds_the_pause_program_and_it_holds_until_it_is_told_to_e
     time.sleep(0.3)
     assert process.poll() is None
     process.terminate()
-    assert process.wait(5) == 0
-
-
-def wait_for(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert process.wait(60) == 0

@@ -15,6 +15,7 @@ from feast.types import Float32, String
 from bench.ports import free_port
 from feature_runtime.online_store import Keep, PipelinedRedisOnlineStore
 from feature_runtime.retrying import is_transient
+from tests.waiting import wait_for
 
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
@@ -36,7 +37,7 @@ def batch(count=50):
 
 
 @pytest.fixture
-def server(tmp_path, wait_for):
+def server(tmp_path):
     """Starts a Redis of one's own with options, and ends it."""
     with contextlib.ExitStack() as ending:
 
@@ -48,7 +49,7 @@ def server(tmp_path, wait_for):
             process = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL)
             ending.callback(process.wait, 10)
             ending.callback(process.terminate)
-            wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), OSError, seconds=10)
+            wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), OSError)
             return port
 
         yield start
@@ -120,14 +121,14 @@ def test_a_redis_that_hangs_or_hangs_up_is_a_passing_error_within_its_time(two, 
         thread.join(5)
 
 
-def test_sentinel_leads_to_the_master(two, view, server, tmp_path, wait_for):
+def test_sentinel_leads_to_the_master(two, view, server, tmp_path):
     master, port = server(), free_port()
     configuration = tmp_path / "sentinel.conf"
     configuration.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor store 127.0.0.1 {master} 1\n")
     process = subprocess.Popen([shutil.which("redis-server"), str(configuration), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
         sentinel = redis.Redis(port=port)
-        wait_for(lambda: sentinel.execute_command("SENTINEL", "MASTER", "store"), redis.exceptions.RedisError, seconds=10)
+        wait_for(lambda: sentinel.execute_command("SENTINEL", "MASTER", "store"), redis.exceptions.RedisError)
         assert write(at(two, f"127.0.0.1:{port}", redis_type="redis_sentinel", sentinel_master="store"), view) == 50
     finally:
         process.terminate()
@@ -135,11 +136,11 @@ def test_sentinel_leads_to_the_master(two, view, server, tmp_path, wait_for):
     assert redis.Redis(port=master).dbsize() == 50
 
 
-def test_a_cluster_gets_the_same_bytes(two, view, server, wait_for):
+def test_a_cluster_gets_the_same_bytes(two, view, server):
     port = server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     client = redis.Redis(port=port)
     client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    wait_for(lambda: client.set("{probe}", 1), redis.exceptions.ResponseError, seconds=20)
+    wait_for(lambda: client.set("{probe}", 1), redis.exceptions.ResponseError)
     client.delete("{probe}")
     config = at(two, f"127.0.0.1:{port}", redis_type="redis_cluster", key_ttl_seconds=500)
     assert write(config, view) == 50

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from feature_runtime.serving import reloading
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
 from feature_runtime.serving.server import FeatureServer
+from tests.waiting import wait_for
 
 PROJECT = "shop"
 
@@ -229,16 +229,7 @@ class OwnRedis:
         assert binary, "Redis is not installed: apt-get install redis-server"
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.directory), *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        client = redis.Redis(port=self.port)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                client.ping()
-            except redis.exceptions.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            else:
-                return
+        wait_for(redis.Redis(port=self.port).ping, redis.exceptions.ConnectionError)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process

@@ -7,8 +7,6 @@ what stock Feast stored, and by the tables below.
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from feast.protos.feast.types.Value_pb2 import FloatList, StringList, Value
 from bench.ports import free_port
 from feature_runtime.definitions.feature_repo import load_definitions
 from tests.runtime.environments import WITH_RUNTIME
+from tests.waiting import wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFINITIONS = """
@@ -222,15 +221,7 @@ def serving(repo: Path, *arguments: str, drain: bool = True, **environment: str)
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=repo, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).close()
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
+        wait_until_ready(port, process.pid, log)
         yield Served(port=port, pid=process.pid, log=log)
     finally:
         (process.terminate if drain else process.kill)()

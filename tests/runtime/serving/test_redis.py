@@ -16,7 +16,9 @@ from feast.types import Int64
 
 from bench.ports import free_port
 from tests.runtime.serving.conftest import feature_store
+from tests.waiting import NotYet, wait_for, wait_until
 
+AWAY = redis.exceptions.RedisError
 NOW = datetime.now(UTC).replace(microsecond=0)
 QUESTION = {"features": ["customers:age"], "entities": {"customer_id": [1]}}
 customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.INT64)
@@ -50,14 +52,17 @@ def seconds(action):
     return action(), time.monotonic() - started
 
 
-def until(running, status, within=10):
-    deadline = time.monotonic() + within
+def until(running, status):
     client = running.client()
-    while (answer := client.ask(QUESTION)).status != status:
-        assert answer.status in (200, 503), answer.body
-        assert time.monotonic() < deadline, answer.body
-        time.sleep(0.005)
-    return answer
+
+    def ask():
+        answer = client.ask(QUESTION)
+        if answer.status != status:
+            assert answer.status in (200, 503), answer.body
+            raise NotYet(answer.body)
+        return answer
+
+    return wait_for(ask, NotYet)
 
 
 def refuses_at_once(running):
@@ -106,10 +111,7 @@ def test_a_hung_redis_costs_a_second_once_and_then_nothing(running, own_redis):
 def test_a_redis_that_hangs_while_nobody_asks_is_found(running, own_redis):
     assert running.store.up
     own_redis.signal(signal.SIGSTOP)
-    deadline = time.monotonic() + 6
-    while running.store.up:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not running.store.up, "it is found", seconds=6)
     own_redis.signal(signal.SIGCONT)
     until(running, 200)
 
@@ -157,26 +159,14 @@ def sentinels(tmp_path, own_redis):
     processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL)]
     try:
         # The Sentinel asks at its start, and then not for ten seconds.
-        wait_for(lambda: redis.Redis(port=replica).info("replication")["master_link_status"] == "up")
+        wait_until(lambda: redis.Redis(port=replica).info("replication")["master_link_status"] == "up", "the replica follows", AWAY)
         processes.append(subprocess.Popen([binary, str(config), "--sentinel"], stdout=subprocess.DEVNULL))
-        wait_for(lambda: redis.Redis(port=sentinel).sentinel_slaves("feast"))
+        wait_until(lambda: redis.Redis(port=sentinel).sentinel_slaves("feast"), "the Sentinel knows the replica", AWAY)
         yield sentinel, replica
     finally:
         for process in processes:
             process.kill()
             process.wait(10)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            if condition():
-                return
-        except redis.exceptions.RedisError:
-            pass
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_path):
@@ -194,7 +184,7 @@ def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_pat
     assert running.ask(QUESTION).columns["age"]["values"] == [42]
     own_redis.signal(signal.SIGKILL)
     until(running, 503)
-    assert until(running, 200, within=20).columns["age"]["values"] == [42], "from the replica that is master now"
+    assert until(running, 200).columns["age"]["values"] == [42], "from the replica that is master now"
     assert redis.Redis(port=replica).info("replication")["role"] == "master"
     running.stop()
 
@@ -211,13 +201,17 @@ def cluster(tmp_path):
             # The port of the nodes' own talk would be 10,000 higher, beyond the last one.
             cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(directory)]
             processes.append(subprocess.Popen([binary, "--port", str(port), "--save", "", *cluster], stdout=subprocess.DEVNULL))
-            wait_for(redis.Redis(port=port).ping)
+            wait_for(redis.Redis(port=port).ping, AWAY)
             redis.Redis(port=port).execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             redis.Redis(port=port).execute_command("CLUSTER", "ADDSLOTSRANGE", number * 8192, number * 8192 + 8191)
         own = processes[1].args
         redis.Redis(port=ports[0]).execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], own[own.index("--cluster-port") + 1])
         for port in ports:
-            wait_for(lambda port=port: redis.Redis(port=port).execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+            wait_until(
+                lambda port=port: redis.Redis(port=port).execute_command("CLUSTER INFO")["cluster_state"] == "ok",
+                "the cluster is whole",
+                AWAY,
+            )
         yield ports, processes
     finally:
         for process in processes:
@@ -243,6 +237,6 @@ def test_a_cluster_is_read_by_slot_and_its_nodes_may_go_and_come(own_shop, clust
     answer, took = seconds(lambda: running.ask(question))
     assert (answer.status, took < 6) == (503, True)
     processes[1].send_signal(signal.SIGCONT)
-    wait_for(lambda: running.ask(question).status == 200)
+    wait_until(lambda: running.ask(question).status == 200, "the cluster is read again")
     assert running.ask(question).columns["age"]["values"] == [*range(20, 50), None]
     running.stop()

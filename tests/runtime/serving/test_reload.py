@@ -1,6 +1,5 @@
 """A changed registry is served as a whole or not at all; one that is away changes nothing."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from feast.types import Float32, Int64, String
 
 from feature_runtime.serving import reloading
 from feature_runtime.serving.question import PlanRefused
+from tests.waiting import wait_until
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.INT64)
@@ -38,13 +38,6 @@ def question(service):
     return {"feature_service": service, "entities": {"customer_id": [1]}}
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def looked(running, result):
     return running.metrics._reloads[result]
 
@@ -53,9 +46,9 @@ def test_a_new_service_is_served_without_a_restart(shop, serving):
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     before = running.ask(question("v1")).body
     assert running.ask(question("v2")).status == 404
-    wait_for(lambda: looked(running, "unchanged"))
+    wait_until(lambda: looked(running, "unchanged"), "a look at the registry ended with `unchanged`")
     shop.apply(FeatureService(name="v2", features=[shop.store.get_feature_view("customers")[["age"]]]))
-    wait_for(lambda: looked(running, "loaded"))
+    wait_until(lambda: looked(running, "loaded"), "a look at the registry ended with `loaded`")
     assert running.ask(question("v2")).columns["age"]["values"] == [42]
     assert running.ask(question("v1")).body == before
     assert {"v1", "v2"} == running.get("/contract").json["services"].keys()
@@ -69,12 +62,12 @@ def test_a_change_that_breaks_the_contract_is_refused_as_a_whole(shop, serving, 
     shop.apply(
         customer, retyped, FeatureService(name="v1", features=[retyped[["score", "age"]]]), FeatureService(name="v2", features=[retyped])
     )
-    wait_for(lambda: looked(running, "refused"))
+    wait_until(lambda: looked(running, "refused"), "a look at the registry ended with `refused`")
     assert running.ask(question("v1")).body == before, "the old plan serves on"
     assert running.ask(question("v2")).status == 404, "and nothing of the new one"
     assert "customers:age is a String in the registry, a Int64 in the contract" in capfd.readouterr().err
     count = looked(running, "refused")
-    wait_for(lambda: looked(running, "refused") > count + 1)
+    wait_until(lambda: looked(running, "refused") > count + 1, "a look at the registry ended with `refused`")
     assert "customers:age" not in capfd.readouterr().err, "said once, not at every look"
     running.stop()
 
@@ -82,7 +75,7 @@ def test_a_change_that_breaks_the_contract_is_refused_as_a_whole(shop, serving, 
 def test_a_service_that_left_the_registry_is_served_on(shop, serving):
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     shop.store.delete_feature_service("v1")
-    wait_for(lambda: looked(running, "refused"))
+    wait_until(lambda: looked(running, "refused"), "a look at the registry ended with `refused`")
     assert running.ask(question("v1")).columns["age"]["values"] == [42]
     running.stop()
 
@@ -91,12 +84,12 @@ def test_a_registry_that_is_away_changes_nothing(shop, serving):
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     path = Path(shop.store.config.registry.path)
     away = path.rename(path.with_suffix(".away"))
-    wait_for(lambda: looked(running, "failed"))
+    wait_until(lambda: looked(running, "failed"), "a look at the registry ended with `failed`")
     assert running.ask(question("v1")).columns["age"]["values"] == [42]
     assert running.get("/ready").status == 200
     away.rename(path)
     count = looked(running, "unchanged")
-    wait_for(lambda: looked(running, "unchanged") > count)
+    wait_until(lambda: looked(running, "unchanged") > count, "a look at the registry ended with `unchanged`")
     running.stop()
 
 
