@@ -144,12 +144,12 @@ def test_a_load_without_rows_is_not_taken_for_done(applied, rows, midnight):
 
 
 def test_a_terminated_run_says_so_and_stops(applied, rows, midnight, redis_admin):
-    redis_admin.client_pause(30_000, all=False)
+    redis_admin.client_pause(120_000, all=False)
     try:
         running = applied.start(["materialize", "--backfill"], applied.environment("materialize"))
         wait_for(lambda: waits_to_write(redis_admin), LookupError)
         os.kill(running.pid, signal.SIGTERM)
-        outcome = running.wait(10)
+        outcome = running.wait(60)
     finally:
         redis_admin.client_unpause()
     assert outcome.code == 143
@@ -171,7 +171,7 @@ def test_two_runs_do_not_load_at_once(applied):
 
 
 def test_a_manual_run_beside_the_nightly_one_waits_for_it(applied, redis_admin):
-    redis_admin.client_pause(30_000, all=False)
+    redis_admin.client_pause(120_000, all=False)
     try:
         nightly = applied.start(["materialize"], applied.environment("materialize"))
         wait_for(lambda: waits_to_write(redis_admin), LookupError)

@@ -68,13 +68,13 @@ def test_no_request_fails_while_a_server_under_load_stops(running):
     running.server.draining = True
     assert running.get("/ready").status == 503
     assert running.get("/health").status == 200
-    drained = asyncio.run_coroutine_threadsafe(running.http.drain(listening_seconds=1.5, seconds=5), running.loop)
+    drained = asyncio.run_coroutine_threadsafe(running.http.drain(listening_seconds=5, seconds=5), running.loop)
     while min(caller.told_to_go for caller in callers) < 3 and not any(caller.failures for caller in callers):
         time.sleep(0.005)
     elsewhere.set()
     for caller in callers:
-        caller.join(10)
-    drained.result(20)
+        caller.join(60)
+    drained.result(60)
     assert [failure for caller in callers for failure in caller.failures] == []
     with pytest.raises(ConnectionRefusedError):
         running.get("/health")
