@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 TIERS = ("infra", "policies", "delivery", "feature_repo", "runtime", "sandbox", "engine", "e2e")
 """Quick and local first: what fails early costs little."""
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ def pytest_collection_modifyitems(items):
         if not item.get_closest_marker("xdist_group"):
             # Tests of one file share fixtures, and may build on one another.
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """No test begins in the last minute of a day (UTC): what it calls yesterday has to be yesterday when it ends."""
+    left = DAY_SECONDS - time.time() % DAY_SECONDS
+    if left < 60:
+        time.sleep(left)
 
 
 @pytest.fixture(scope="session")

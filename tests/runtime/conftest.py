@@ -361,7 +361,9 @@ def rows(employees: dict[int, datetime], **overrides: Any) -> list[dict[str, Any
     return made
 
 
-THREE = rows({101: midnight(1), 202: midnight(4), 303: midnight(1)})
+def three() -> list[dict[str, Any]]:
+    """The rows of three employees; 202's is three days older."""
+    return rows({101: midnight(1), 202: midnight(4), 303: midnight(1)})
 
 
 class Stores:
@@ -566,7 +568,7 @@ def applied_database(
 ) -> str:
     """A database in which the example was applied once, for others to be copied from."""
     stores = Stores(tmp_path_factory.mktemp("applied"), postgres, redis_port, redis_admin, s3_endpoint)
-    stores.put(THREE)
+    stores.put(three())
     stores.prepare_registry().ok()
     stores.apply().ok()
     return stores.database
@@ -574,8 +576,8 @@ def applied_database(
 
 @pytest.fixture
 def applied(stores: Stores, applied_database: str) -> Stores:
-    """A feature store with three employees in its source (202's row is three days older), applied, nothing loaded."""
-    stores.put(THREE)
+    """A feature store with `three` employees in its source, applied, nothing loaded."""
+    stores.put(three())
     with stores.postgres.admin() as admin:
         admin.execute(f"CREATE DATABASE {stores.database} TEMPLATE {applied_database} OWNER feast")
     return stores

@@ -173,7 +173,7 @@ def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_pat
     sentinel, replica = sentinels
     own_shop.apply(customer, make_view())
     write(own_shop)
-    redis.Redis(port=own_redis.port).wait(1, 5000)
+    wait_until(redis.Redis(port=replica).dbsize, "the replica has the row")
     own_shop.reader = feature_store(
         tmp_path,
         f"127.0.0.1:{sentinel},socket_timeout=1,socket_connect_timeout=1",
