@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from tests.sandbox.charts import CHARTS, RELEASE
+from tests.waiting import NotYet, wait_for
 
 IMAGE = {"repository": "localhost/feast-eks/data-stores", "tag": "1"}
 
@@ -81,12 +82,14 @@ class Stores:
 
     def ask(self, pod: str, *client: str, container: str = "") -> str:
         """Run a client; a Service learns of a new pod a moment after the pod is ready."""
-        deadline = time.monotonic() + 15
-        while True:
-            answer = self.kubectl("exec", pod, *([f"--container={container}"] if container else []), "--", *client, check=False)
-            if "Connection refused" not in answer or time.monotonic() > deadline:
-                return answer
-            time.sleep(0.2)
+
+        def answer() -> str:
+            said = self.kubectl("exec", pod, *([f"--container={container}"] if container else []), "--", *client, check=False)
+            if "Connection refused" in said:
+                raise NotYet(said)
+            return said
+
+        return wait_for(answer, NotYet)
 
     def inside(self, pod: str, script: str, *, check: bool = True) -> str:
         return self.kubectl("exec", pod, "--", "sh", "-c", script, check=check)

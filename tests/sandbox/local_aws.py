@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 import boto3
 
 from bench.ports import free_port
+from tests.waiting import wait_for
 
 PROJECT = Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
@@ -36,11 +36,12 @@ def local_aws(kubeconfig, *clusters):
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
-        while not _answers(f"{address}/moto-api/feast-eks"):
+
+        def ask():
             assert process.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, "the server did not get ready"
-            time.sleep(0.1)
+            urllib.request.urlopen(f"{address}/moto-api/feast-eks", timeout=2).close()
+
+        wait_for(ask, OSError)
         yield address
     finally:
         process.terminate()
@@ -50,11 +51,3 @@ def local_aws(kubeconfig, *clusters):
 def client(address, service):
     """A boto3 client of it."""
     return boto3.client(service, endpoint_url=address, region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b")
-
-
-def _answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False

@@ -9,6 +9,7 @@ from feast_eks.online_store import online_store_values
 from feast_eks.registry import registry_values
 from feast_eks.settings import OnlineStoreSettings, RegistrySettings
 from tests.sandbox.data_stores import IMAGE, Stores, restricted_namespace
+from tests.waiting import wait_until
 
 SMALL = {"image": IMAGE, "storage_gib": 1, "cpu_millicores": 20, "memory_mib": 128}
 
@@ -148,9 +149,7 @@ def test_a_database_whose_making_was_interrupted_is_made_again(stores):
     before = stores.restarts("feast-postgresql-0")
     leave_half = 'mkdir "$PGDATA.unfinished" && cp -r "$PGDATA/base" "$PGDATA.unfinished/" && rm -rf "$PGDATA" && kill -QUIT 1'
     stores.inside("feast-postgresql-0", leave_half, check=False)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and stores.restarts("feast-postgresql-0") == before:
-        time.sleep(0.5)
+    wait_until(lambda: stores.restarts("feast-postgresql-0") != before, "the container was restarted")
     stores.wait("statefulset/feast-postgresql")
     assert stores.sql("select 'whole'") == "whole"
     assert stores.inside("feast-postgresql-0", "ls /bitnami/postgresql") == "data"
@@ -160,9 +159,9 @@ def test_a_volume_with_something_else_on_it_is_not_touched(stores):
     """Last: it takes the database away."""
     pod = "feast-postgresql-0"
     stores.inside(pod, 'rm "$PGDATA/PG_VERSION" && echo precious > "$PGDATA/file" && kill -QUIT 1', check=False)
-    deadline = time.monotonic() + 60
-    said = ""
-    while time.monotonic() < deadline and "neither empty nor a database" not in said:
-        time.sleep(0.5)
+
+    def says_why_and_what_to_do():
         said = stores.kubectl("logs", pod, check=False)
-    assert "empty it, or mount another volume" in said
+        return "neither empty nor a database" in said and "empty it, or mount another volume" in said
+
+    wait_until(says_why_and_what_to_do, "the log says why the volume is not touched, and what to do")
