@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from sandbox.daemons import Process
+
 Given = TypeVar("Given")
 
 PATIENCE_SECONDS = 120.0
@@ -51,18 +53,10 @@ def wait_until_ready(port: int, pid: int, log: Path) -> None:
     """Until the feature server on this port, this process, says that it is ready; when it does not, its log is shown."""
 
     def ask() -> None:
-        assert not has_ended(pid), f"the server has ended\n{log.read_text()}"
+        assert Process.of(pid), f"the server has ended\n{log.read_text()}"
         urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2).close()
 
     try:
         wait_for(ask, OSError)
     except OSError as error:
         raise NotYet(f"the server is not ready: {error}\n{log.read_text()}") from error
-
-
-def has_ended(pid: int) -> bool:
-    """Whether the process has ended, even when its parent has yet to notice."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 
 from feast_eks.addresses import MASTER_SET, online_store_domain, online_store_hosts
 from feast_eks.identities import IDENTITIES, MATERIALIZE, SERVE, redis_acl, sha256_hex
-from feast_eks.online_store import online_store_values
+from feast_eks.online_store import online_store_values, redis_configuration
 from feast_eks.registry import registry_values
 from feast_eks.settings import OnlineStoreSettings, RegistrySettings
 from sandbox.image.recipes import PREFIX, RUNTIME, source_tag
@@ -41,9 +41,9 @@ PASSWORDS = {
 }
 MOST_SECONDS_WITHOUT_A_MASTER = 15
 """2 s until it counts as down, the election, and up to 6 s where a killed process came back in the middle of it; a busy machine doubles that."""
-LAST_MOMENTS_SECONDS = 10
-"""Redis replicates asynchronously: what a master acknowledged before its replicas had it is lost with it; `min-replicas-max-lag` bounds that."""
-LONGER_THAN_THE_LAST_MOMENTS = 600
+LAST_MOMENTS_SECONDS = int(re.search(r"min-replicas-max-lag (\d+)", redis_configuration(ONLINE_STORE)).group(1))
+"""Redis replicates asynchronously: what a master acknowledged before its replicas had it is lost with it, and this bounds it."""
+LONGER_THAN_THE_LAST_MOMENTS = 60 * LAST_MOMENTS_SECONDS
 """Writes, of which there are at most fifty in a second."""
 
 WRITER = """

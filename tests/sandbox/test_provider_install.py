@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.daemons import Process
 from sandbox.providers import PROVIDERS, install
-from tests.waiting import has_ended, wait_until
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -101,4 +103,8 @@ def test_a_plugin_ends_when_the_engine_is_gone(tmp_path):
 
     pid = int(subprocess.run([sys.executable, "-c", engine], capture_output=True, text=True, check=False).stdout)
 
-    wait_until(lambda: has_ended(pid), "the plugin of a killed engine ended")
+    try:
+        wait_until(lambda: Process.of(pid) is None, "the plugin of a killed engine ended")
+    finally:
+        if plugin := Process.of(pid):
+            plugin.send(signal.SIGKILL)

@@ -42,13 +42,17 @@ def looked(running, result):
     return running.metrics._reloads[result]
 
 
+def wait_for_a_look(running, result, after=0):
+    wait_until(lambda: looked(running, result) > after, f"a look at the registry ended with `{result}`")
+
+
 def test_a_new_service_is_served_without_a_restart(shop, serving):
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     before = running.ask(question("v1")).body
     assert running.ask(question("v2")).status == 404
-    wait_until(lambda: looked(running, "unchanged"), "a look at the registry ended with `unchanged`")
+    wait_for_a_look(running, "unchanged")
     shop.apply(FeatureService(name="v2", features=[shop.store.get_feature_view("customers")[["age"]]]))
-    wait_until(lambda: looked(running, "loaded"), "a look at the registry ended with `loaded`")
+    wait_for_a_look(running, "loaded")
     assert running.ask(question("v2")).columns["age"]["values"] == [42]
     assert running.ask(question("v1")).body == before
     assert {"v1", "v2"} == running.get("/contract").json["services"].keys()
@@ -62,12 +66,12 @@ def test_a_change_that_breaks_the_contract_is_refused_as_a_whole(shop, serving, 
     shop.apply(
         customer, retyped, FeatureService(name="v1", features=[retyped[["score", "age"]]]), FeatureService(name="v2", features=[retyped])
     )
-    wait_until(lambda: looked(running, "refused"), "a look at the registry ended with `refused`")
+    wait_for_a_look(running, "refused")
     assert running.ask(question("v1")).body == before, "the old plan serves on"
     assert running.ask(question("v2")).status == 404, "and nothing of the new one"
     assert "customers:age is a String in the registry, a Int64 in the contract" in capfd.readouterr().err
     count = looked(running, "refused")
-    wait_until(lambda: looked(running, "refused") > count + 1, "a look at the registry ended with `refused`")
+    wait_for_a_look(running, "refused", after=count + 1)
     assert "customers:age" not in capfd.readouterr().err, "said once, not at every look"
     running.stop()
 
@@ -75,7 +79,7 @@ def test_a_change_that_breaks_the_contract_is_refused_as_a_whole(shop, serving, 
 def test_a_service_that_left_the_registry_is_served_on(shop, serving):
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     shop.store.delete_feature_service("v1")
-    wait_until(lambda: looked(running, "refused"), "a look at the registry ended with `refused`")
+    wait_for_a_look(running, "refused")
     assert running.ask(question("v1")).columns["age"]["values"] == [42]
     running.stop()
 
@@ -84,12 +88,12 @@ def test_a_registry_that_is_away_changes_nothing(shop, serving):
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     path = Path(shop.store.config.registry.path)
     away = path.rename(path.with_suffix(".away"))
-    wait_until(lambda: looked(running, "failed"), "a look at the registry ended with `failed`")
+    wait_for_a_look(running, "failed")
     assert running.ask(question("v1")).columns["age"]["values"] == [42]
     assert running.get("/ready").status == 200
     away.rename(path)
     count = looked(running, "unchanged")
-    wait_until(lambda: looked(running, "unchanged") > count, "a look at the registry ended with `unchanged`")
+    wait_for_a_look(running, "unchanged", after=count)
     running.stop()
 
 
