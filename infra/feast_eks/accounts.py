@@ -52,25 +52,24 @@ class Identities(pulumi.ComponentResource):
         super().__init__("feast-eks:index:Identities", name, {}, opts)
         self._args = args
         for identity in IDENTITIES:
-            if identity.pods:
-                role = args.role_arns.get(identity.name)
-                kubernetes.core.v1.ServiceAccount(
-                    f"{identity.name}-service-account",
-                    metadata={
-                        "name": identity.name,
-                        "namespace": args.namespace,
-                        "labels": labels(identity.name),
-                        **({"annotations": {ROLE_ANNOTATION: role}} if role else {}),
-                    },
-                    automount_service_account_token=False,
-                    opts=pulumi.ResourceOptions(parent=self),
-                )
-        registry = {i.name: self._password(f"{i.name}-registry") for i in IDENTITIES if i.registry}
+            role = args.role_arns.get(identity.name)
+            kubernetes.core.v1.ServiceAccount(
+                f"{identity.name}-service-account",
+                metadata={
+                    "name": identity.name,
+                    "namespace": args.namespace,
+                    "labels": labels(identity.name),
+                    **({"annotations": {ROLE_ANNOTATION: role}} if role else {}),
+                },
+                automount_service_account_token=False,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        registry = {i.name: self._password(f"{i.name}-registry") for i in IDENTITIES if i.registry_role}
         users = self._online_store_users()
         self.secrets = [*self._of_registry(registry[APPLY.name]), *self._of_online_store(users), *self._of_offline_store()]
         for identity in IDENTITIES:
             data: dict[str, pulumi.Input[str]] = {}
-            if identity.registry:
+            if identity.registry_role:
                 data["registry-password"] = registry[identity.name]
             if identity.online_store:
                 data |= users[identity.name]

@@ -9,8 +9,15 @@ import pulumi_kubernetes as kubernetes
 from feast_eks.kubeconfig import eks_kubeconfig
 from feast_eks.settings import ClusterSettings
 
-UPDATED_IN_PLACE = {"enable_config_map_mutable": True, "enable_secret_mutable": True}
-"""By default Pulumi replaces them, which the protection of a store refuses: a size of Redis stands in its ConfigMap."""
+BEHAVIOUR = {
+    # By default Pulumi replaces them, which the protection of a store refuses: a size of Redis stands in its ConfigMap.
+    "enable_config_map_mutable": True,
+    "enable_secret_mutable": True,
+    # What another tool has touched (k9s, Lens, Argo CD) would be a conflict for ever: the program's values win.
+    "enable_patch_force": True,
+    # What a killed update has made and an older state does not know would be "already exists" for ever: it is taken over.
+    "upsert_existing_objects": True,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,7 @@ class Cluster(pulumi.ComponentResource):
                 ),
                 # Says which cluster this is, so that a renewed kubeconfig never looks like another cluster (and replaces everything).
                 cluster_identifier=found.arn,
-                **UPDATED_IN_PLACE,
+                **BEHAVIOUR,
                 opts=child,
             )
         else:
@@ -64,7 +71,7 @@ class Cluster(pulumi.ComponentResource):
                 f"{name}-kubernetes",
                 context=args.settings.kube_context,
                 cluster_identifier=args.settings.kube_context,
-                **UPDATED_IN_PLACE,
+                **BEHAVIOUR,
                 opts=child,
             )
         self.register_outputs({})

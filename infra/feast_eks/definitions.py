@@ -1,4 +1,4 @@
-"""Feature definitions: the feature repo as an immutable ConfigMap, and the Job that applies it to the registry."""
+"""Feature definitions: the feature repo as an immutable ConfigMap, and the Jobs that apply it to the registry."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pulumi
 import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.batch.v1 import Job
 
 from feast_eks.addresses import registry_address
 from feast_eks.contract import LOCK_FILE
@@ -17,11 +18,12 @@ from feast_eks.identities import (
     MATERIALIZE,
     REGISTRY_ADMINISTRATOR_SECRET,
     REGISTRY_AUTH_SECRET,
+    REGISTRY_ROLES,
     SERVE,
     Identity,
     from_secret,
 )
-from feast_eks.jobs import job_metadata, job_spec
+from feast_eks.jobs import STORE_SECONDS, one_off_job
 from feast_eks.refusal import Problem, Refusal
 from feast_eks.settings import RegistrySettings
 from feast_eks.workload import Container, Object, Resources, Workload, labels
@@ -97,7 +99,7 @@ def read_definitions(feature_repo: Path, feature_store_yaml: str, certificates: 
 class FeatureDefinitionsArgs:
     """`image` is the runtime's; `after` must be up, and granted, before.
 
-    `environment` is how the Job reaches the stores, `reading_environment` how its gate does, which may only read.
+    `environment` is how the Job that applies reaches the stores, `reading_environment` how the gate does, which may only read.
     `margin_seconds` is how long a served value must last: what a shorter ttl is measured by.
     """
 
@@ -114,12 +116,13 @@ class FeatureDefinitionsArgs:
 class FeatureDefinitions(pulumi.ComponentResource):
     """The feature repo in the cluster, applied: when this is done, the registry equals the contract.
 
-    A change that would break a model is refused before anything is changed: the gate compares the definitions with the live
+    Three Jobs, each with one container and with no more rights than its step takes: the registry's roles, the gate, apply. A change
+    that would break a model is refused by the gate, before anything but roles is changed: it compares the definitions with the live
     registry by a role that may only read. Everything that runs goes on with the ConfigMap that it started with.
     """
 
     config_map: kubernetes.core.v1.ConfigMap
-    applied: kubernetes.batch.v1.Job
+    applied: Job
 
     def __init__(self, name: str, args: FeatureDefinitionsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:FeatureDefinitions", name, {}, opts)
@@ -130,31 +133,37 @@ class FeatureDefinitions(pulumi.ComponentResource):
             immutable=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.applied = kubernetes.batch.v1.Job(
-            f"{name}-apply",
-            metadata=job_metadata(NAME, run_digest(args.definitions, args.image), args.namespace),
-            spec=job_spec(
+
+        def job(step: str, identity: Identity, arguments: list[str], environment: list[Object], after: list[pulumi.Resource]) -> Job:
+            (pods,) = identity.pods
+            return one_off_job(
+                f"{name}-{step}",
                 Workload(
-                    name=NAME,
-                    service_account=APPLY.name,
+                    name=pods,
+                    service_account=identity.name,
                     definitions=args.definitions.volume,
-                    client_labels=APPLY.client_labels,
-                    init_containers=[_prepare_registry(args).to_kubernetes(), _gate(args).to_kubernetes()],
+                    client_labels=identity.client_labels,
                     containers=[
                         Container(
-                            name="apply",
-                            image=args.image,
-                            args=["apply", *_margin(args)],
-                            environment=[*args.environment, *_replicas(args.settings)],
-                            resources=RESOURCES,
+                            name=step, image=args.image, args=arguments, environment=environment, resources=RESOURCES
                         ).to_kubernetes()
                     ],
                 ),
+                name=pods,
+                digest=run_digest(args.definitions, args.image),
+                namespace=args.namespace,
                 deadline_seconds=DEADLINE_SECONDS,
-            ),
-            # The pod names the ConfigMap and the stores' hosts; no value shows that they come first.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.config_map, *args.after]),
-        )
+                opts=pulumi.ResourceOptions(parent=self, depends_on=after),
+            )
+
+        # The pods name the ConfigMap and the stores' hosts; no value shows that they come first.
+        patience = ["--wait-seconds", str(STORE_SECONDS)]
+        roles = job("roles", REGISTRY_ROLES, ["prepare-registry", *patience], _administering(args.settings), [self.config_map, *args.after])
+        common = [*patience, "--margin-seconds", str(args.margin_seconds)]
+        # As text: its last lines are what Pulumi shows.
+        compare = ["check", "--against", "registry", "--format", "text", *common]
+        checked = job("check", CHECK, compare, args.reading_environment, [roles])
+        self.applied = job("apply", APPLY, ["apply", *common], [*args.environment, *_replicas(args.settings)], [checked])
         self.register_outputs({})
 
 
@@ -163,42 +172,21 @@ def run_digest(definitions: Definitions, image: str) -> str:
     return hashlib.sha256(f"{definitions.digest} {image}".encode()).hexdigest()[:8]
 
 
-def _prepare_registry(args: FeatureDefinitionsArgs) -> Container:
-    address = registry_address(args.settings)
-    return Container(
-        name="prepare-registry",
-        image=args.image,
-        args=["prepare-registry"],
-        environment=[
-            {"name": "REGISTRY_HOST", "value": address.host},
-            {"name": "REGISTRY_PORT", "value": str(address.port)},
-            {"name": "REGISTRY_DATABASE", "value": address.database},
-            # The names that PostgreSQL's own client library reads.
-            *({"name": f"PG{name.upper()}", "value": value} for name, value in address.parameters.items()),
-            *_administrator(args.settings),
-            *_role("REGISTRY", APPLY),
-            *_role("MATERIALIZE", MATERIALIZE),
-            *_role("SERVE", SERVE),
-            *_role("CHECK", CHECK),
-        ],
-        resources=RESOURCES,
-    )
-
-
-def _margin(args: FeatureDefinitionsArgs) -> list[str]:
-    return ["--margin-seconds", str(args.margin_seconds)]
-
-
-def _gate(args: FeatureDefinitionsArgs) -> Container:
-    """The comparison with the live registry, once its roles exist and before anything else is changed."""
-    return Container(
-        name="check",
-        image=args.image,
-        # As text: its last lines are what whoever waits for the Job is shown.
-        args=["check", "--against", "registry", "--format", "text", *_margin(args)],
-        environment=args.reading_environment,
-        resources=RESOURCES,
-    )
+def _administering(settings: RegistrySettings) -> list[Object]:
+    """How the registry's roles are made: where it is, who may make them, and which there shall be."""
+    address = registry_address(settings)
+    return [
+        {"name": "REGISTRY_HOST", "value": address.host},
+        {"name": "REGISTRY_PORT", "value": str(address.port)},
+        {"name": "REGISTRY_DATABASE", "value": address.database},
+        # The names that PostgreSQL's own client library reads.
+        *({"name": f"PG{name.upper()}", "value": value} for name, value in address.parameters.items()),
+        *_administrator(settings),
+        *_role("REGISTRY", APPLY),
+        *_role("MATERIALIZE", MATERIALIZE),
+        *_role("SERVE", SERVE),
+        *_role("CHECK", CHECK),
+    ]
 
 
 def _administrator(settings: RegistrySettings) -> list[Object]:

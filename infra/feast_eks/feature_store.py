@@ -11,6 +11,7 @@ from feast_eks.aws_access import AwsAccess, AwsAccessArgs
 from feast_eks.cluster import EksCluster
 from feast_eks.definitions import FeatureDefinitions, FeatureDefinitionsArgs, run_digest
 from feast_eks.feature_server import FeatureServer, FeatureServerArgs
+from feast_eks.image_check import ImageCheck, ImageCheckArgs
 from feast_eks.identities import APPLY, CHECK, MATERIALIZE, SERVE, SMOKE_TEST, Identity, store_environment
 from feast_eks.materialization import Materialization, MaterializationArgs
 from feast_eks.monitoring import Monitoring, MonitoringArgs
@@ -77,6 +78,12 @@ class FeatureStore(pulumi.ComponentResource):
             ),
             child,
         )
+        image_check = ImageCheck(
+            "image-check",
+            ImageCheckArgs(image=image, pull_seconds=settings.runtime_image.pull_seconds, namespace=namespace.name),
+            # Its pod names its service account, nothing shows that it comes first.
+            pulumi.ResourceOptions(parent=self, depends_on=[identities]),
+        )
         registry = Registry(
             "registry",
             RegistryArgs(
@@ -117,7 +124,7 @@ class FeatureStore(pulumi.ComponentResource):
                     *sources_environment(settings, offline_store.bucket_name),
                 ],
                 margin_seconds=settings.materialization.margin_seconds,
-                after=[offline_store, identities, *access.granted, *registry.ready, *online_store.ready],
+                after=[image_check, offline_store, identities, *access.granted, *registry.ready, *online_store.ready],
             ),
             child,
         )

@@ -18,13 +18,13 @@ from feast_eks.workload import Object
 class Identity:
     """Who does something and what it may do in each store; nothing where a right is left out.
 
-    `pods` are the names on the labels of its pods, one for each kind; none where it has no pods of its own. `registry_role` is a
-    PostgreSQL role.
+    `pods` are the names on the labels of its pods, one for each kind. `registry_role` is the PostgreSQL role that is made for it; who
+    administers the registry logs in as its administrator.
     """
 
     name: str
-    pods: tuple[str, ...] = ()
-    registry: Literal["owns", "records loads", "reads"] | None = None
+    pods: tuple[str, ...]
+    registry: Literal["administers", "owns", "records loads", "reads"] | None = None
     registry_role: str = ""
     online_store: Literal["writes", "reads", "deletes"] | None = None
     offline_store: Literal["reads sources"] | None = None
@@ -50,6 +50,10 @@ class Identity:
         return (REGISTRY_CLIENT_LABEL if self.registry else {}) | (ONLINE_STORE_CLIENT_LABEL if self.online_store else {})
 
 
+IMAGE_CHECK = Identity(name="image-check", pods=("image-check",))
+"""Starts the image once; it may do nothing."""
+
+REGISTRY_ROLES = Identity(name="registry-roles", pods=("registry-roles",), registry="administers")
 APPLY = Identity(
     name="apply",
     pods=("feast-apply",),
@@ -80,11 +84,12 @@ SMOKE_TEST = Identity(
 )
 CHECK = Identity(
     name="check",
-    registry="reads",  # a CI job, an application that looks features up, and the gate in the pod that applies
+    pods=("feast-check",),
+    registry="reads",  # the gate, a CI job, an application that looks features up
     registry_role="feast_check",
 )
 
-IDENTITIES = (APPLY, MATERIALIZE, SERVE, SMOKE_TEST, CHECK)
+IDENTITIES = (IMAGE_CHECK, REGISTRY_ROLES, APPLY, MATERIALIZE, SERVE, SMOKE_TEST, CHECK)
 
 
 CONNECT = "~* resetchannels -@all +@connection -@dangerous"
@@ -122,7 +127,7 @@ def store_environment(identity: Identity, settings: Settings, *, from_primary: b
     `from_primary`: what was written a moment ago must be seen, so that who just reads does not ask a replica either.
     """
     variables: list[Object] = []
-    if identity.registry:
+    if identity.registry_role:
         registry = registry_address(settings.registry)
         variables += [
             {"name": "REGISTRY_USER", "value": identity.registry_role},

@@ -1,11 +1,18 @@
 """How runs end: one-off Jobs that an update waits for, and those that come by a schedule."""
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 
 from feast_eks.workload import Object, Workload, labels
 
-REFUSED = (1, 2, 3)
-"""Exit statuses of a runtime verb that says why it does not go on: it refuses, a change would break a model, it could not compare."""
+NOT_YET = 75
+"""Exit status of a runtime verb that only another pod can do: this one was admitted before its AWS credentials were there."""
+
+AFTER_THE_DEADLINE_SECONDS = 120
+"""How much longer than a Job may take Pulumi waits: the Job's own end has a reason, a wait that is given up has none."""
+
+STORE_SECONDS = 40
+"""How long a run that somebody waits for tries to reach a store that is away: a restart takes less, and a minute is patience enough."""
 
 START_DEADLINE_SECONDS = 3600
 """How late a scheduled run may still start: a control plane that was away at 02:00 catches up until 03:00."""
@@ -14,40 +21,44 @@ FINISHED_TTL_SECONDS = 7 * 24 * 3600
 HISTORY = 3
 
 
-def job_metadata(name: str, digest: str, namespace: pulumi.Input[str]) -> Object:
-    """Metadata of a one-off Job that runs once per digest and, having failed, again on the next update."""
-    return {
-        "name": f"{name}-{digest}",
-        "namespace": namespace,
-        "labels": labels(name),
-        "annotations": {"pulumi.com/replaceUnready": "true"},
-    }
+def one_off_job(
+    logical_name: str,
+    workload: Workload,
+    *,
+    name: str,
+    digest: str,
+    namespace: pulumi.Input[str],
+    deadline_seconds: int,
+    opts: pulumi.ResourceOptions,
+) -> kubernetes.batch.v1.Job:
+    """A Job that an update waits for: it runs once per digest and, having failed, again on the next update."""
+    waits = pulumi.CustomTimeouts(create=f"{deadline_seconds + AFTER_THE_DEADLINE_SECONDS}s")
+    return kubernetes.batch.v1.Job(
+        logical_name,
+        metadata={
+            "name": f"{name}-{digest}",
+            "namespace": namespace,
+            "labels": labels(name),
+            "annotations": {"pulumi.com/replaceUnready": "true"},
+        },
+        spec={
+            # One try, in the pod's one container: Pulumi knows no other reason than BackoffLimitExceeded and DeadlineExceeded,
+            # and shows the last words of main containers only. No TTL: a Job that vanished would be run again by the next refresh.
+            "backoffLimit": 0,
+            "podFailurePolicy": _another_pod_may_do_better(),
+            "activeDeadlineSeconds": deadline_seconds,
+            "template": workload.template(),
+        },
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(custom_timeouts=waits)),
+    )
 
 
-def job_spec(workload: Workload, *, deadline_seconds: int) -> Object:
-    """Spec of a one-off Job. It has no TTL: a finished Job that vanished would be run again by the next refresh."""
-    return {
-        "backoffLimit": 3,
-        # What a verb refuses it refuses every time, and whoever waits wants to know. Whatever else ends a pod is tried again.
-        "podFailurePolicy": refusals_end_it(),
-        "activeDeadlineSeconds": deadline_seconds,
-        "template": workload.template(),
-    }
-
-
-def refusals_end_it() -> Object:
-    """The policy by which a Job has failed once a container of it, init containers included, refused."""
-    return {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(REFUSED)}}]}
-
-
-def cron_job_spec(workload: Workload, *, schedule: str, deadline_seconds: int, refusals_are_final: bool = False) -> Object:
-    """Spec of a CronJob, UTC: one run at a time, each of which ends, and what it said can be read for a week.
-
-    What a run refuses is tried again unless `refusals_are_final`: at night nobody waits, and a store may be back by then.
-    """
+def cron_job_spec(workload: Workload, *, schedule: str, deadline_seconds: int, retries: int) -> Object:
+    """Spec of a CronJob, UTC: one run at a time, each of which ends, and what it said can be read for a week."""
     return {
         "schedule": schedule,
         "timeZone": "Etc/UTC",
+        "suspend": False,  # said, so that a suspended one is found as drift and resumed
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": START_DEADLINE_SECONDS,
         "successfulJobsHistoryLimit": HISTORY,
@@ -55,11 +66,21 @@ def cron_job_spec(workload: Workload, *, schedule: str, deadline_seconds: int, r
         "jobTemplate": {
             "metadata": {"labels": labels(workload.name)},
             "spec": {
-                "backoffLimit": 2,
-                **({"podFailurePolicy": refusals_end_it()} if refusals_are_final else {}),
+                "backoffLimit": retries,
+                "podFailurePolicy": _another_pod_may_do_better(),
                 "activeDeadlineSeconds": deadline_seconds,
                 "ttlSecondsAfterFinished": FINISHED_TTL_SECONDS,
                 "template": workload.template(),
             },
         },
+    }
+
+
+def _another_pod_may_do_better() -> Object:
+    """What is no try: a pod that was evicted or lost its node, and one that came too early for its credentials."""
+    return {
+        "rules": [
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [NOT_YET]}},
+        ]
     }

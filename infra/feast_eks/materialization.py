@@ -7,7 +7,7 @@ import pulumi_kubernetes as kubernetes
 
 from feast_eks.definitions import Definitions, run_digest
 from feast_eks.identities import MATERIALIZE
-from feast_eks.jobs import cron_job_spec, job_metadata, job_spec
+from feast_eks.jobs import STORE_SECONDS, cron_job_spec, one_off_job
 from feast_eks.settings import MaterializationSettings
 from feast_eks.workload import Container, Object, Resources, Workload, labels
 
@@ -55,20 +55,24 @@ class Materialization(pulumi.ComponentResource):
             )
 
         deadline_seconds = settings.deadline_minutes * 60
-        self.loaded = kubernetes.batch.v1.Job(
+        self.loaded = one_off_job(
             f"{name}-backfill",
-            metadata=job_metadata(BACKFILL, run_digest(args.definitions, args.image), args.namespace),
-            spec=job_spec(workload("--backfill"), deadline_seconds=deadline_seconds),
-            # A first load takes as long as a nightly run may take, which is longer than Pulumi waits by itself.
-            opts=pulumi.ResourceOptions.merge(
-                after_apply, pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create=f"{settings.deadline_minutes + 5}m"))
-            ),
+            workload("--backfill", "--wait-seconds", str(STORE_SECONDS)),
+            name=BACKFILL,
+            digest=run_digest(args.definitions, args.image),
+            namespace=args.namespace,
+            deadline_seconds=deadline_seconds,
+            opts=after_apply,
         )
         kubernetes.batch.v1.CronJob(
             f"{name}-nightly",
             metadata={"name": NAME, "namespace": args.namespace, "labels": labels(NAME)},
             spec=cron_job_spec(
-                workload("--overlap-hours", str(settings.late_data_hours)), schedule=settings.schedule, deadline_seconds=deadline_seconds
+                workload("--overlap-hours", str(settings.late_data_hours)),
+                schedule=settings.schedule,
+                deadline_seconds=deadline_seconds,
+                # At night nobody waits, and a store may be back by then.
+                retries=2,
             ),
             opts=after_apply,
         )

@@ -43,7 +43,7 @@ class SkewProbe(pulumi.ComponentResource):
                 _workload(args),
                 schedule=args.settings.schedule,
                 deadline_seconds=args.settings.deadline_minutes * 60,
-                refusals_are_final=True,
+                retries=0,  # what differs now differs at the next try, too
             ),
             # It compares what that Job loaded.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[args.loaded]),

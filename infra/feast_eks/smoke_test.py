@@ -9,7 +9,7 @@ import pulumi_kubernetes as kubernetes
 from feast_eks.addresses import FEATURE_SERVER_REPLICAS, HTTP_PORT
 from feast_eks.definitions import Definitions
 from feast_eks.identities import SMOKE_TEST, sha256_hex
-from feast_eks.jobs import job_metadata, job_spec
+from feast_eks.jobs import one_off_job
 from feast_eks.settings import FeatureServerSettings, SmokeTestSettings
 from feast_eks.workload import Container, Object, Resources, Workload
 
@@ -53,19 +53,19 @@ class SmokeTest(pulumi.ComponentResource):
             ],
             resources=RESOURCES,
         )
-        self.passed = kubernetes.batch.v1.Job(
+        self.passed = one_off_job(
             f"{name}-job",
-            metadata=job_metadata(NAME, sha256_hex(" ".join(subject))[:8], args.namespace),
-            spec=job_spec(
-                Workload(
-                    name=NAME,
-                    service_account=SMOKE_TEST.name,
-                    definitions=args.definitions.volume,
-                    client_labels={},
-                    containers=[container.to_kubernetes()],
-                ),
-                deadline_seconds=DEADLINE_SECONDS,
+            Workload(
+                name=NAME,
+                service_account=SMOKE_TEST.name,
+                definitions=args.definitions.volume,
+                client_labels={},
+                containers=[container.to_kubernetes()],
             ),
+            name=NAME,
+            digest=sha256_hex(" ".join(subject))[:8],
+            namespace=args.namespace,
+            deadline_seconds=DEADLINE_SECONDS,
             # It calls the replicas by name; no value shows that they come first.
             opts=pulumi.ResourceOptions(parent=self, depends_on=args.server),
         )

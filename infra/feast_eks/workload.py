@@ -81,12 +81,11 @@ class Workload:
 
     name: str
     service_account: str
-    definitions: Object
-    """The volume source of the feature repo."""
+    definitions: Object | None
+    """The volume source of the feature repo; None for pods that read none."""
     containers: Sequence[Object]
     client_labels: Mapping[str, str]
     """Labels by which the stores' network policies know their clients."""
-    init_containers: Sequence[Object] = ()
     restart_policy: str = "Never"
     extra: Mapping[str, Any] | None = None
 
@@ -111,13 +110,11 @@ class Workload:
             },
             "containers": list(self.containers),
             "volumes": [
-                {"name": "feature-repo", "configMap": self.definitions},
+                {"name": "feature-repo", **({"configMap": self.definitions} if self.definitions else {"emptyDir": {}})},
                 {"name": "tmp", "emptyDir": {}},
             ],
             **(self.extra or {}),
         }
-        if self.init_containers:
-            spec["initContainers"] = list(self.init_containers)
         metadata: Object = {"labels": {**labels(self.name), **self.client_labels}}
         if annotations:
             metadata["annotations"] = dict(annotations)

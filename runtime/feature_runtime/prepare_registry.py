@@ -15,28 +15,31 @@ from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import PERMANENT, first_line, with_retries
 from feature_runtime.settings import DatabaseRole, RegistrySettings
 
-WAIT_SECONDS = 60
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Everything comes from the environment."""
+    """How long a registry that is away is waited for; everything else comes from the environment."""
+    parser.add_argument("--wait-seconds", type=float, default=90, help="for a registry that is away (90)")
 
 
-def run(_arguments: argparse.Namespace) -> dict[str, Any]:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Make the roles; the result names them."""
     settings = RegistrySettings.from_environment()
     readers = [settings.materialize, settings.serve, settings.check]
-    with _connect(settings, settings.admin, "postgres") as admin:
+
+    def connect(role: DatabaseRole, database: str) -> psycopg.Connection:
+        return _connect(settings, role, database, arguments.wait_seconds)
+
+    with connect(settings.admin, "postgres") as admin:
         created = [role.name for role in [settings.owner, *readers] if _create_or_alter(admin, role)]
         _create_database(admin, settings)
         _refuse_powerful(admin, readers)
-    with _connect(settings, settings.admin, settings.database) as admin:
+    with connect(settings.admin, settings.database) as admin:
         _grant_as_admin(admin, settings, readers)
-    with _connect(settings, settings.owner, settings.database) as owner:
+    with connect(settings.owner, settings.database) as owner:
         _grant_as_owner(owner, readers)
     # The last proof: each of them can log in with its password.
     for role in readers:
-        _connect(settings, role, settings.database).close()
+        connect(role, settings.database).close()
     return {
         "database": settings.database,
         "owner": settings.owner.name,
@@ -45,7 +48,7 @@ def run(_arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _connect(settings: RegistrySettings, role: DatabaseRole, database: str) -> psycopg.Connection:
+def _connect(settings: RegistrySettings, role: DatabaseRole, database: str, wait_seconds: float) -> psycopg.Connection:
     def connect() -> psycopg.Connection:
         return psycopg.connect(
             host=settings.host,
@@ -61,7 +64,7 @@ def _connect(settings: RegistrySettings, role: DatabaseRole, database: str) -> p
         return with_retries(
             f"connecting to {settings.host}:{settings.port}/{database} as {role.name}",
             connect,
-            seconds=WAIT_SECONDS,
+            seconds=wait_seconds,
             transient=lambda error: isinstance(error, psycopg.OperationalError) and not any(words in str(error) for words in PERMANENT),
         )
     except psycopg.OperationalError as error:

@@ -78,6 +78,11 @@ class Engine(pulumi.runtime.Mocks):
             "identities": [{"oidcs": [{"issuer": ISSUER}]}],
         }
 
+    @property
+    def timeouts(self) -> dict[str, str]:
+        """How long Pulumi waits for the creation of each resource that says so, by logical name."""
+        return {name: request.customTimeouts.create for (_, name), request in self.requests.items() if request.customTimeouts.create}
+
     def of_type(self, suffix: str) -> dict[str, Registration]:
         """Registrations whose type token ends in `suffix`, by logical name."""
         return {r.name: r for r in self.registrations if r.type.endswith(suffix)}

@@ -34,7 +34,10 @@ def test_every_part_of_the_feature_store_is_registered(deployed):
     ):
         deployed.one(kind if ":" in kind else f":{kind}")
     assert set(deployed.of_type("helm.sh/v4:Chart")) <= {"feast-postgresql", "feast-redis"}
-    assert set(deployed.of_type("batch/v1:Job")) == {"feature-definitions-apply", "materialization-backfill", "smoke-test-job"}
+    assert set(deployed.of_type("batch/v1:Job")) == {
+        *("image-check-job", "feature-definitions-roles", "feature-definitions-check", "feature-definitions-apply"),
+        *("materialization-backfill", "smoke-test-job"),
+    }
     assert set(deployed.of_type("batch/v1:CronJob")) == {"materialization-nightly", "skew-probe-nightly"}
 
 
@@ -43,7 +46,7 @@ def test_every_pod_is_restricted(deployed):
         assert spec["automountServiceAccountToken"] is False, f"{name} would carry a token for the Kubernetes API"
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        for container in spec["containers"]:
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False, name
             assert security["readOnlyRootFilesystem"] is True, name
@@ -52,7 +55,7 @@ def test_every_pod_is_restricted(deployed):
 
 def test_every_container_reserves_its_memory(deployed):
     for name, spec in deployed.pod_specs().items():
-        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        for container in spec["containers"]:
             resources = container["resources"]
             assert resources["requests"]["memory"] == resources["limits"]["memory"], name
             assert resources["requests"]["cpu"], name
@@ -68,7 +71,7 @@ def test_every_pod_names_an_identity_of_its_own_that_exists(deployed):
 def test_passwords_reach_pods_by_reference_only(deployed):
     secrets = set(deployed.of_type("core/v1:Secret"))
     for name, spec in deployed.pod_specs().items():
-        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        for container in spec["containers"]:
             for variable, definition in environment(container).items():
                 if "PASSWORD" in variable or "SECRET" in variable:
                     assert "value" not in definition, f"{name} carries {variable} in clear"
@@ -88,7 +91,7 @@ def test_who_reads_the_bucket_knows_its_region_by_both_names(deployed):
     for name, spec in deployed.pod_specs().items():
         for container in spec["containers"]:
             variables = environment(container)
-            if "OFFLINE_STORE_BUCKET" in variables:
+            if "OFFLINE_STORE_BUCKET" in variables and name != "feature-definitions-check":  # it knows the name, and may not read
                 assert variables["AWS_REGION"]["value"] == variables["AWS_DEFAULT_REGION"]["value"], name
 
 
@@ -190,6 +193,7 @@ def test_a_scheduled_run_is_bounded_and_alone(deployed):
         "skew-probe-nightly": "0 4 * * *",
     }
     for name, spec in found.items():
+        assert spec["suspend"] is False, f"{name}: what the program does not say, no refresh finds"
         assert spec["timeZone"] == "Etc/UTC", name
         assert spec["concurrencyPolicy"] == "Forbid", name
         assert spec["startingDeadlineSeconds"] >= 10, name
@@ -205,7 +209,7 @@ def test_the_skew_probe_compares_after_the_first_load_and_as_who_loads(deployed)
     (container,) = specs["skew-probe-nightly"]["containers"]
     assert container["args"] == ["skew", "--sample", "1000", "--tolerated-ratio", "0.0"]
     assert environment(container)["FEATURE_SERVER_REPLICAS"]["value"] == "feature-server"
-    assert probe.inputs["spec"]["jobTemplate"]["spec"]["podFailurePolicy"], "what differs now differs at the next try, too"
+    assert probe.inputs["spec"]["jobTemplate"]["spec"]["backoffLimit"] == 0, "what differs now differs at the next try, too"
 
 
 def test_a_probe_that_is_not_wanted_is_not_there():
@@ -213,27 +217,55 @@ def test_a_probe_that_is_not_wanted_is_not_there():
 
 
 def test_the_gate_reads_the_live_registry_before_anything_is_applied(deployed):
-    job = deployed.of_type("batch/v1:Job")["feature-definitions-apply"].inputs["spec"]
-    spec = job["template"]["spec"]
-    margin = next(a for a in spec["initContainers"][1]["args"] if a.isdigit())
+    jobs = {step: deployed.of_type("batch/v1:Job")[f"feature-definitions-{step}"] for step in ("roles", "check", "apply")}
+    assert "feature-definitions-roles" in jobs["check"].depends_on, "the role exists first"
+    assert "feature-definitions-check" in jobs["apply"].depends_on, "nothing but roles is changed before the gate"
+    pods = {step: job.inputs["spec"]["template"]["spec"] for step, job in jobs.items()}
+    containers = {step: pod["containers"][0] for step, pod in pods.items()}
+    margin = next(a for a in containers["check"]["args"] if a.isdigit() and int(a) > 3600)
     assert int(margin) >= 2 * 24 * 3600, "two nights without a run, and a deadline"
-    assert [c["args"] for c in spec["initContainers"]] == [
-        ["prepare-registry"],
-        ["check", "--against", "registry", "--format", "text", "--margin-seconds", margin],
-    ], "the role exists first, and nothing but roles is changed before the gate"
-    assert [c["args"] for c in spec["containers"]] == [["apply", "--margin-seconds", margin]]
-    gate = environment(spec["initContainers"][1])
+    waits = ["--wait-seconds", "40"]
+    assert {step: container["args"] for step, container in containers.items()} == {
+        "roles": ["prepare-registry", *waits],
+        "check": ["check", "--against", "registry", "--format", "text", *waits, "--margin-seconds", margin],
+        "apply": ["apply", *waits, "--margin-seconds", margin],
+    }
+    gate = environment(containers["check"])
     assert gate["REGISTRY_USER"]["value"] == "feast_check"
     assert gate["REGISTRY_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "check-credentials", "key": "registry-password"}
     assert gate["REGISTRY_SCHEMA_MODE"]["value"] == "verify", "else opening the registry would make its tables"
-    apply_host = environment(spec["containers"][0]).get("REGISTRY_HOST")
-    assert gate.get("REGISTRY_HOST") == apply_host, "a replica may not have what was applied last"
-    names = {n for c in [spec["initContainers"][1]] for n in environment(c)}
-    assert not {"ONLINE_STORE_PASSWORD", "AWS_SECRET_ACCESS_KEY", "REGISTRY_ADMIN_PASSWORD"} & names
-    (rule,) = job["podFailurePolicy"]["rules"]
-    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1, 2, 3]}}, (
-        "of any container: a change that breaks a model breaks it at every try"
-    )
+    assert gate.get("REGISTRY_HOST") == environment(containers["apply"]).get("REGISTRY_HOST"), "a replica may not have what was applied last"
+    assert not {"ONLINE_STORE_PASSWORD", "AWS_SECRET_ACCESS_KEY", "REGISTRY_ADMIN_PASSWORD"} & set(gate)
+    holders = {step for step, container in containers.items() if "REGISTRY_ADMIN_PASSWORD" in environment(container)}
+    assert holders == {"roles"}, "one step administers"
+    assert len({pod["serviceAccountName"] for pod in pods.values()}) == 3, "each step is somebody else"
+
+
+def test_what_an_update_waits_for_ends_by_itself_with_a_reason_that_the_provider_knows(deployed):
+    for name, job in deployed.of_type("batch/v1:Job").items():
+        spec = job.inputs["spec"]
+        pod = spec["template"]["spec"]
+        assert spec["backoffLimit"] == 0, f"{name}: the provider knows BackoffLimitExceeded and DeadlineExceeded only"
+        actions = {rule["action"] for rule in spec["podFailurePolicy"]["rules"]}
+        assert actions == {"Ignore"}, f"{name}: with FailJob the reason is PodFailurePolicy, and the update waits for ever"
+        assert "initContainers" not in pod, f"{name}: the provider never shows what an init container says"
+        assert len(pod["containers"]) == 1, name
+        assert pod["restartPolicy"] == "Never", name
+        assert 0 < spec["activeDeadlineSeconds"] < seconds(deployed.timeouts[name]), f"{name}: Pulumi would give up first, without a reason"
+
+
+def seconds(duration):
+    amount, unit = int(duration[:-1]), duration[-1]
+    return amount * {"s": 1, "m": 60}[unit]
+
+
+def test_an_image_that_a_node_cannot_have_ends_the_update_before_anything_waits_for_it(deployed):
+    registered = {r.name: r for r in deployed.registrations}
+    pod = registered["image-check-job"].inputs["spec"]["template"]["spec"]
+    assert pod["activeDeadlineSeconds"] <= 120, "the pod's own deadline: a pod that cannot be pulled never fails"
+    assert pod["containers"][0]["image"] == deployed.pod_specs()["feature-server-deployment"]["containers"][0]["image"]
+    assert "env" not in pod or not [v for v in pod["containers"][0]["env"] if "valueFrom" in v], "it needs no password"
+    assert "image-check-job" in registered["feature-definitions-roles"].depends_on
 
 
 def test_a_refused_change_leaves_what_serves_as_it_is(deployed):
@@ -241,8 +273,9 @@ def test_a_refused_change_leaves_what_serves_as_it_is(deployed):
     registered = {r.name: r for r in deployed.registrations}
     name = registered["feature-definitions-config-map"].inputs["metadata"]["name"]
     followers = {"feature-server-deployment", "materialization-nightly", "skew-probe-nightly", "materialization-backfill", "smoke-test-job"}
-    mounting = {n for n, spec in deployed.pod_specs().items() if spec["volumes"][0]["configMap"]["name"] == name}
-    assert mounting == followers | {"feature-definitions-apply"}, "another kind of pods: does it wait for the gate?"
+    mounting = {n for n, spec in deployed.pod_specs().items() if spec["volumes"][0].get("configMap", {}).get("name") == name}
+    steps = {f"feature-definitions-{step}" for step in ("roles", "check", "apply")}
+    assert mounting == followers | steps, "another kind of pods: does it wait for the gate?"
     followers |= {r.name for r in deployed.registrations if r.type.endswith(":PrometheusRule")}
 
     def comes_after_apply(name, seen=()):
@@ -291,8 +324,9 @@ def test_the_definitions_go_to_the_cluster_immutable_and_without_secrets(deploye
     assert config_map["immutable"] is True
     assert {"feature_views.py", "contract.lock.json", "feature_store.yaml"} <= set(config_map["data"])
     assert "${REGISTRY_PASSWORD}" in config_map["data"]["feature_store.yaml"]
-    for spec in deployed.pod_specs().values():
-        assert spec["volumes"][0]["configMap"]["name"] == config_map["metadata"]["name"]
+    mounted = {name: spec["volumes"][0].get("configMap", {}).get("name") for name, spec in deployed.pod_specs().items()}
+    assert mounted.pop("image-check-job") is None
+    assert set(mounted.values()) == {config_map["metadata"]["name"]}
 
 
 def names_of_what_runs(engine):
@@ -312,7 +346,7 @@ def test_a_change_of_the_runtime_is_a_new_image_and_runs_the_jobs_again(tmp_path
     assert images[0] != images[1]
     assert before.one(":ConfigMap").inputs == after.one(":ConfigMap").inputs, "the definitions did not change"
     changed = [n for n, job in names_of_what_runs(before).items() if job != names_of_what_runs(after)[n]]
-    assert sorted(changed) == ["feature-definitions-apply", "materialization-backfill", "smoke-test-job"]
+    assert set(changed) == set(after.of_type("batch/v1:Job"))
 
 
 def test_a_change_of_server_size_tests_again_but_applies_nothing(tmp_path):
@@ -458,7 +492,7 @@ def test_external_stores_have_no_chart_and_are_known_by_their_certificate():
     assert files["online-store-ca.pem"] == files["registry-ca.pem"]
     mounted = {item["path"] for item in engine.pod_specs()["feature-server-deployment"]["volumes"][0]["configMap"]["items"]}
     assert {"registry-ca.pem", "online-store-ca.pem"} <= mounted
-    prepare = environment(engine.pod_specs()["feature-definitions-apply"]["initContainers"][0])
+    prepare = environment(engine.pod_specs()["feature-definitions-roles"]["containers"][0])
     assert prepare["PGSSLMODE"]["value"] == "verify-full"
     assert prepare["PGSSLROOTCERT"]["value"] == "/etc/feast/repo/registry-ca.pem"
     assert prepare["REGISTRY_ADMIN_USER"]["valueFrom"]["secretKeyRef"] == {"name": "registry-administrator", "key": "username"}
@@ -517,5 +551,5 @@ def test_a_change_of_size_changes_values_and_no_names():
 
 def test_what_starts_a_pod_with_access_waits_for_the_access(deployed):
     granted = {r.name for r in deployed.registrations if r.type.endswith((":PodIdentityAssociation", ":RolePolicy"))}
-    apply = deployed.of_type("batch/v1:Job")["feature-definitions-apply"]
-    assert granted <= apply.depends_on, "a pod that starts before its role is bound has no access, and does not get it later"
+    first = deployed.of_type("batch/v1:Job")["feature-definitions-roles"]
+    assert granted <= first.depends_on, "a pod that starts before its role is bound has no access, and does not get it later"

@@ -45,6 +45,14 @@ class ImageSettings(Section):
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag or default_tag}"
 
 
+class RuntimeImageSettings(ImageSettings):
+    """Where the image of all Feast pods comes from, and how long a node may take to get it."""
+
+    pull_seconds: int = Field(
+        default=120, ge=10, le=3600, description="How long a node may take to pull it and start it; then `pulumi up` says why it could not."
+    )
+
+
 class PinnedImageSettings(ImageSettings):
     """Where an image of somebody else comes from: always by tag or digest."""
 

@@ -22,7 +22,7 @@ from feast_eks.settings.rules import (
     WebPage,
 )
 from feast_eks.settings.section import Contradiction, Section
-from feast_eks.settings.sources import ImageSettings
+from feast_eks.settings.sources import RuntimeImageSettings
 from feast_eks.settings.stores import OfflineStoreSettings, OnlineStoreSettings, RegistrySettings
 from feast_eks.settings.workloads import FeatureServerSettings, MaterializationSettings, SkewProbeSettings, SmokeTestSettings
 
@@ -86,7 +86,7 @@ class Settings(Section):
         default="pod_identity",
         description="How pods reach the bucket: EKS Pod Identity, IAM roles for service accounts, or a key of an S3-compatible store.",
     )
-    runtime_image: ImageSettings = Field(description="The image of all Feast pods; its tag defaults to the digest of runtime/.")
+    runtime_image: RuntimeImageSettings = Field(description="The image of all Feast pods; its tag defaults to the digest of runtime/.")
     namespace: NamespaceName = Field(default="feast", description="Kubernetes namespace, made by the program.")
     protect_data: bool = Field(default=True, description="Refuse to delete or replace what holds data.")
     offline_store: OfflineStoreSettings = OfflineStoreSettings()
