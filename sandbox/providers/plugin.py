@@ -2,7 +2,6 @@
 
 # ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
-import atexit
 import contextlib
 import importlib.metadata
 import logging
@@ -63,10 +62,6 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     package = ""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.cancelled = threading.Event()
-
     @property
     def version(self) -> str:
         """That of the installed SDK: the engine asks for a plugin of exactly that one."""
@@ -101,8 +96,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.DiffResponse(changes=kinds.DIFF_SOME if changed else kinds.DIFF_NONE)
 
     def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self.cancelled.set()
-        return empty_pb2.Empty()
+        return empty_pb2.Empty()  # operations are quick: those under way end by themselves
 
 
 def sdk_version() -> str:
@@ -137,22 +131,18 @@ def check_response(inputs: dict[str, Any], failures: Iterable[InvalidInput] = ()
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 
-def serve(register: Callable[[grpc.Server, Engine], threading.Event]) -> NoReturn:
-    """Runs a plugin until the engine cancels it, closes it or is gone.
-
-    `register` adds the services and returns the event to set when a signal asks running operations to end.
-    """
+def serve(register: Callable[[grpc.Server, Engine], None]) -> NoReturn:
+    """Runs a plugin, whose services `register` adds, until the engine closes it or is gone."""
     parent = os.getppid()
     port_channel = _keep_stdout_for_the_port()
     logging.basicConfig(stream=sys.stderr, level=os.environ.get("FEAST_EKS_PROVIDER_LOG", "WARNING"))
     addresses = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     operations = _Operations()
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS), interceptors=[operations], options=_CHANNEL_OPTIONS)
-    cancelled = register(server, Engine(addresses[-1] if addresses else "", port_channel.fileno()))
+    register(server, Engine(addresses[-1] if addresses else "", port_channel.fileno()))
     stop = threading.Event()
 
     def end(_signal: int, _frame: Any) -> None:
-        cancelled.set()
         stop.set()
 
     signal.signal(signal.SIGINT, end)  # how the engine closes a plugin, too
@@ -165,8 +155,6 @@ def serve(register: Callable[[grpc.Server, Engine], threading.Event]) -> NoRetur
         if os.getppid() != parent:  # the engine was killed; nobody reads our answers any more
             break
     operations.wait_until_idle(_GRACE_SECONDS)
-    # Libraries remove their temporary files at exit, client keys among them.
-    atexit._run_exitfuncs()  # noqa: SLF001
     # Threads may still sit in a system call; an orderly interpreter exit would wait for them.
     os._exit(0)
 
