@@ -57,7 +57,9 @@ def released(found: Sequence[Object]) -> list[str]:
 
 
 def _provide(kubectl: Kubectl, classes: frozenset[str], stop: threading.Event) -> None:
-    while not stop.wait(_LOOK_SECONDS):
+    stopped = False
+    while not stopped:
+        stopped = stop.wait(_LOOK_SECONDS)  # then a last look: volumes of claims that went at the end take a moment to go
         with contextlib.suppress(SandboxError):  # the API server restarts, or somebody else was faster: the next look tells
             _look(kubectl, classes)
 
