@@ -1,4 +1,4 @@
-"""kubectl, as far as the sandbox itself needs it: apply objects, read them, delete them."""
+"""kubectl, as far as the sandbox itself needs it: make objects, apply them, read them, delete them."""
 
 import json
 import subprocess
@@ -22,13 +22,20 @@ class Kubectl:
 
     def apply(self, objects: Sequence[Object]) -> None:
         """Server-side apply as the field manager `feast-eks-sandbox`."""
-        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         arguments = ("apply", "--server-side", "--force-conflicts", "--field-manager=feast-eks-sandbox", "-f", "-")
-        self.run(*arguments, text=json.dumps(items))
+        self.run(*arguments, text=_list(objects))
+
+    def create(self, objects: Sequence[Object]) -> None:
+        """Make objects. Raises SandboxError when one of them is there already; the others are made."""
+        self.run("create", "-f", "-", text=_list(objects))
 
     def get(self, *arguments: str) -> Any:
         """What `kubectl get … -o json` answers, parsed."""
         return json.loads(self.run("get", *arguments, "-o", "json"))
+
+    def delete(self, *arguments: str) -> None:
+        """Ask for a deletion; what is gone already is fine."""
+        self.run("delete", "--ignore-not-found", "--wait=false", *arguments)
 
     def run(self, *arguments: str, text: str | None = None) -> str:
         """Standard output of a kubectl command; SandboxError with what it wrote to standard error."""
@@ -38,3 +45,7 @@ class Kubectl:
             lines = result.stderr.strip().splitlines()[-10:]
             raise SandboxError(f"`kubectl {' '.join(arguments)}` failed", lines=lines)
         return result.stdout
+
+
+def _list(objects: Sequence[Object]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})

@@ -28,7 +28,7 @@ PULUMI_HOME = STATE / "pulumi-home"
 PULUMI_BACKEND = STATE / "pulumi-backend"
 
 # Raise it when an older sandbox's state cannot be taken over as it is: `up` then takes the old one down first.
-FORMAT = 1
+FORMAT = 2
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from sandbox import state
 from sandbox.daemons import Daemon, answers
 from sandbox.fake_nodes import admission, objects, volumes
 from sandbox.fake_nodes.objects import ONLY_FAKE
+from sandbox.kubectl import Kubectl, Object
 from sandbox.progress import wait_until
-from sandbox.providers.api_server import ApiServer, Object, load_kubeconfig
 from sandbox.tools import KWOK, Toolbox
 
 ZONES = ("a", "b", "c")
@@ -51,21 +51,21 @@ def fake_nodes(
     is entered are deleted at its end. Raises SandboxError when another process has fake nodes, or kwok does not start; `kwok` is
     built when no path to one is given.
     """
-    api = ApiServer(load_kubeconfig(str(kubeconfig), None))
+    kubectl = Kubectl(state.BIN / "kubectl", kubeconfig)
     with state.locked("fake nodes", path=state.RUNTIME / "fake-nodes.lock", remove=True):
         daemon = _kwok(kwok or build(), kubeconfig)
-        _remove_all(api)  # of a run that was killed
-        before = _namespaces(api)
+        _remove_all(kubectl)  # of a run that was killed
+        before = _namespaces(kubectl)
         try:
             daemon.ensure()
-            names = _make_nodes(api, per_zone)
-            with volumes.provided(api, storage_classes), admission.sent_to_fake_nodes(api, namespaces):
+            names = _make_nodes(kubectl, per_zone)
+            with volumes.provided(kubectl, storage_classes), admission.sent_to_fake_nodes(kubectl, namespaces):
                 try:
                     yield FakeNodes(names, namespaces)
                 finally:
-                    _remove_namespaces(api, sorted((_namespaces(api) - before).intersection(namespaces)))
+                    _remove_namespaces(kubectl, sorted((_namespaces(kubectl) - before).intersection(namespaces)))
         finally:
-            _remove_all(api)
+            _remove_all(kubectl)
             daemon.stop()
 
 
@@ -101,12 +101,11 @@ def _kwok(executable: Path, kubeconfig: Path) -> Daemon:
     )
 
 
-def _make_nodes(api: ApiServer, per_zone: int) -> tuple[str, ...]:
+def _make_nodes(kubectl: Kubectl, per_zone: int) -> tuple[str, ...]:
     made = [_node(zone, number) for zone in ZONES for number in range(per_zone)]
-    for node in made:
-        objects.create(api, "/api/v1/nodes", node)
+    objects.create(kubectl, *made)
     names = tuple(str(node["metadata"]["name"]) for node in made)
-    wait_until(lambda: all(_is_ready(api, name) for name in names), what="the fake nodes are ready", seconds=60)
+    wait_until(lambda: set(names) <= _ready(kubectl), what="the fake nodes are ready", seconds=60, pause=1)
     return names
 
 
@@ -137,31 +136,33 @@ def _node(zone: str, number: int) -> Object:
     }
 
 
-def _is_ready(api: ApiServer, name: str) -> bool:
-    node = api.get_path(f"/api/v1/nodes/{name}") or {}
+def _ready(kubectl: Kubectl) -> set[str]:
+    return {str(node["metadata"]["name"]) for node in kubectl.get("nodes", f"--selector={objects.SELECTOR}")["items"] if _is_ready(node)}
+
+
+def _is_ready(node: Object) -> bool:
     tainted = {taint["key"] for taint in (node.get("spec") or {}).get("taints") or []} - {ONLY_FAKE["key"]}
     conditions = {entry["type"]: entry["status"] for entry in (node.get("status") or {}).get("conditions") or []}
     return conditions.get("Ready") == "True" and not tainted  # the controllers take a new node's own taints away
 
 
-def _remove_all(api: ApiServer) -> None:
+def _remove_all(kubectl: Kubectl) -> None:
     """The order matters: nothing new may come, then the pods go while somebody answers for them, then what they were on."""
-    admission.remove(api)
-    for name in objects.ours(api, "/api/v1/nodes"):
-        for pod in api.items("/api/v1/pods", fieldSelector=f"spec.nodeName={name}"):
-            path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
-            objects.delete(api, path, gracePeriodSeconds=0)
-        objects.delete(api, f"/api/v1/nodes/{name}")
-        objects.delete(api, f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}")
-    volumes.remove(api)
+    admission.remove(kubectl)
+    nodes = objects.names(kubectl, "nodes")
+    for name in nodes:
+        kubectl.delete("pods", "--all-namespaces", f"--field-selector=spec.nodeName={name}", "--force", "--grace-period=0")
+    if nodes:
+        kubectl.delete("nodes", *nodes)
+        kubectl.delete("leases", "--namespace=kube-node-lease", *nodes)
+    volumes.remove(kubectl)
 
 
-def _namespaces(api: ApiServer) -> set[str]:
-    return {str(item["metadata"]["name"]) for item in api.items("/api/v1/namespaces")}
+def _namespaces(kubectl: Kubectl) -> set[str]:
+    return {str(item["metadata"]["name"]) for item in kubectl.get("namespaces")["items"]}
 
 
-def _remove_namespaces(api: ApiServer, names: Sequence[str]) -> None:
+def _remove_namespaces(kubectl: Kubectl, names: Sequence[str]) -> None:
     """What is left in them would be made again on the real node."""
-    for name in names:
-        objects.delete(api, f"/api/v1/namespaces/{name}")
-    wait_until(lambda: _namespaces(api).isdisjoint(names), what=f"{', '.join(names)} are gone", seconds=_GONE_SECONDS)
+    if names:
+        kubectl.run("delete", "namespaces", "--ignore-not-found", f"--timeout={_GONE_SECONDS}s", *names)

@@ -25,20 +25,19 @@ from cryptography.x509.oid import NameOID
 from sandbox.fake_nodes import objects
 from sandbox.fake_nodes.objects import FAKE, ONLY_FAKE
 from sandbox.fake_nodes.volumes import STORAGE_CLASS
-from sandbox.providers.api_server import ApiServer, Object
+from sandbox.kubectl import Kubectl, Object
 
 _HOST = "127.0.0.1"  # the API server is on this machine
 _NAME = "fake-nodes.feast-eks.local"
-_PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
 @contextmanager
-def sent_to_fake_nodes(api: ApiServer, namespaces: Sequence[str]) -> Iterator[None]:
+def sent_to_fake_nodes(kubectl: Kubectl, namespaces: Sequence[str]) -> Iterator[None]:
     """While this is entered, pods made in the namespaces are for fake nodes only, and their default volumes too."""
     default = next(
         (
             str(item["metadata"]["name"])
-            for item in api.items("/apis/storage.k8s.io/v1/storageclasses")
+            for item in kubectl.get("storageclasses")["items"]
             if (item["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true"
         ),
         "",
@@ -56,17 +55,17 @@ def sent_to_fake_nodes(api: ApiServer, namespaces: Sequence[str]) -> Iterator[No
     thread = threading.Thread(target=server.serve_forever, name="fake-nodes-admission", daemon=True)
     thread.start()
     try:
-        objects.create(api, _PATH, _configuration(server.server_port, certificate, namespaces))
+        objects.create(kubectl, _configuration(server.server_port, certificate, namespaces))
         yield
     finally:
-        remove(api)
+        remove(kubectl)
         server.shutdown()
         server.server_close()
 
 
-def remove(api: ApiServer) -> None:
+def remove(kubectl: Kubectl) -> None:
     """Without its server it would stop every pod."""
-    objects.delete(api, f"{_PATH}/{_NAME}")
+    objects.remove(kubectl, "mutatingwebhookconfigurations")
 
 
 def changes(kind: str, item: Object, default_class: str) -> list[dict[str, Any]]:

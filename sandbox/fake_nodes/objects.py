@@ -1,9 +1,6 @@
 """What all objects of the fake nodes have in common."""
 
-from http import HTTPStatus
-from typing import Any
-
-from sandbox.providers.api_server import ApiError, ApiServer, Object
+from sandbox.kubectl import Kubectl, Object
 
 FAKE = {"feast-eks/fake": "true"}
 """The label of everything that is here for the fake nodes' sake."""
@@ -12,21 +9,26 @@ ONLY_FAKE = {"key": "feast-eks/fake", "value": "true", "effect": "NoSchedule"}
 """Keeps every pod away that was not sent here."""
 
 
-def create(api: ApiServer, path: str, item: Object) -> Object:
-    """Makes an object below a path, marked as one of ours. Raises ApiError when it is there already."""
-    labels = {**(item["metadata"].get("labels") or {}), **FAKE}
-    return api.request("POST", path, body={**item, "metadata": {**item["metadata"], "labels": labels}})
+def create(kubectl: Kubectl, *items: Object) -> None:
+    """Makes objects, marked as ours. Raises SandboxError when one of them is there already."""
+    if items:  # kubectl calls an empty list an error
+        kubectl.create([{**item, "metadata": _marked(item["metadata"])} for item in items])
 
 
-def delete(api: ApiServer, path: str, **options: Any) -> None:
-    """Asks for a deletion; what is gone already is fine."""
-    try:
-        api.request("DELETE", path, body=options)
-    except ApiError as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
+def names(kubectl: Kubectl, kind: str) -> list[str]:
+    """The names of our objects of a kind."""
+    return [str(item["metadata"]["name"]) for item in kubectl.get(kind, f"--selector={SELECTOR}")["items"]]
 
 
-def ours(api: ApiServer, path: str) -> list[str]:
-    """The names of our objects at a path."""
-    return [str(item["metadata"]["name"]) for item in api.items(path, labelSelector=SELECTOR)]
+def is_ours(item: Object) -> bool:
+    """Whether an object has our label."""
+    return FAKE.items() <= (item["metadata"].get("labels") or {}).items()
+
+
+def remove(kubectl: Kubectl, *kinds: str) -> None:
+    """Asks for the deletion of all of ours of these kinds."""
+    kubectl.delete(",".join(kinds), f"--selector={SELECTOR}")
+
+
+def _marked(metadata: Object) -> Object:
+    return {**metadata, "labels": {**(metadata.get("labels") or {}), **FAKE}}

@@ -1,31 +1,29 @@
 """Volumes for pods on fake nodes: of any size, made when the scheduler has chosen a node, as EBS volumes are."""
 
+import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from sandbox.fake_nodes import objects
-from sandbox.providers.api_server import ApiError, ApiServer, Object, Unreachable
+from sandbox.kubectl import Kubectl, Object
+from sandbox.progress import SandboxError
 
 STORAGE_CLASS = "fake"
 _PROVISIONER = "fake-nodes.feast-eks.local"
-_CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
-_VOLUMES = "/api/v1/persistentvolumes"
-_CLAIMS = "/api/v1/persistentvolumeclaims"
 _CHOSEN = "volume.kubernetes.io/selected-node"
 _ZONE = "topology.kubernetes.io/zone"
-_LOOK_SECONDS = 0.3
+_LOOK_SECONDS = 2.0  # a kubectl takes a tenth of a second of a processor, and pods wait for minutes
 
 
 @contextmanager
-def provided(api: ApiServer, storage_classes: Sequence[str]) -> Iterator[None]:
+def provided(kubectl: Kubectl, storage_classes: Sequence[str]) -> Iterator[None]:
     """While this is entered, claims of our class and of `storage_classes` get volumes. A class that is there already stays as it is."""
-    present = {str(item["metadata"]["name"]) for item in api.items(_CLASSES)}
+    present = {str(item["metadata"]["name"]) for item in kubectl.get("storageclasses")["items"]}
     classes = [name for name in (STORAGE_CLASS, *storage_classes) if name not in present]
-    for name in classes:
-        objects.create(api, _CLASSES, _class(name))
+    objects.create(kubectl, *map(_class, classes))
     stop = threading.Event()
-    thread = threading.Thread(target=_provide, args=(api, frozenset(classes), stop), name="fake-nodes-volumes", daemon=True)
+    thread = threading.Thread(target=_provide, args=(kubectl, frozenset(classes), stop), name="fake-nodes-volumes", daemon=True)
     thread.start()
     try:
         yield
@@ -34,40 +32,51 @@ def provided(api: ApiServer, storage_classes: Sequence[str]) -> Iterator[None]:
         thread.join(30)
 
 
-def remove(api: ApiServer) -> None:
+def remove(kubectl: Kubectl) -> None:
     """Takes our volumes and classes away."""
-    for path in (_VOLUMES, _CLASSES):
-        for name in objects.ours(api, path):
-            objects.delete(api, f"{path}/{name}")
+    objects.remove(kubectl, "persistentvolumes", "storageclasses")
 
 
-def _provide(api: ApiServer, classes: frozenset[str], stop: threading.Event) -> None:
-    while not stop.wait(_LOOK_SECONDS):
-        try:
-            _look(api, classes)
-        except (ApiError, Unreachable):
-            continue  # the API server restarts, or somebody else was faster: the next look tells
+def missing(found: Sequence[Object], classes: Collection[str]) -> list[Object]:
+    """The volumes to make: one for every claim of these classes whose pod has a node, in the zone of that node."""
+    zones = {node["metadata"]["name"]: (node["metadata"].get("labels") or {}).get(_ZONE, "") for node in _of_kind(found, "Node")}
+    there = {volume["metadata"]["name"] for volume in _of_kind(found, "PersistentVolume")}
+    wanted = []
+    for claim in _of_kind(found, "PersistentVolumeClaim"):
+        spec, chosen = claim["spec"], (claim["metadata"].get("annotations") or {}).get(_CHOSEN)
+        is_ours = spec.get("storageClassName") in classes
+        if is_ours and chosen and not spec.get("volumeName") and _name(claim) not in there:
+            wanted.append(_volume(claim, zones.get(chosen, "")))
+    return wanted
 
 
-def _look(api: ApiServer, classes: frozenset[str]) -> None:
-    for claim in api.items(_CLAIMS):
-        chosen = (claim["metadata"].get("annotations") or {}).get(_CHOSEN)
-        if claim["spec"].get("storageClassName") in classes and chosen and not claim["spec"].get("volumeName"):
-            path = f"{_VOLUMES}/{_name(claim)}"
-            if api.get_path(path) is None:
-                objects.create(api, _VOLUMES, _volume(claim, _zone(api, chosen)))
-    for volume in api.items(_VOLUMES, labelSelector=objects.SELECTOR):
-        if (volume.get("status") or {}).get("phase") == "Released":
-            objects.delete(api, f"{_VOLUMES}/{volume['metadata']['name']}")
+def released(found: Sequence[Object]) -> list[str]:
+    """The names of our volumes whose claim is gone."""
+    ours = [volume for volume in _of_kind(found, "PersistentVolume") if objects.is_ours(volume)]
+    return [str(volume["metadata"]["name"]) for volume in ours if (volume.get("status") or {}).get("phase") == "Released"]
+
+
+def _provide(kubectl: Kubectl, classes: frozenset[str], stop: threading.Event) -> None:
+    stopped = False
+    while not stopped:
+        stopped = stop.wait(_LOOK_SECONDS)  # then a last look: volumes of claims that went at the end take a moment to go
+        with contextlib.suppress(SandboxError):  # the API server restarts, or somebody else was faster: the next look tells
+            _look(kubectl, classes)
+
+
+def _look(kubectl: Kubectl, classes: frozenset[str]) -> None:
+    found = kubectl.get("persistentvolumeclaims,persistentvolumes,nodes", "--all-namespaces")["items"]
+    objects.create(kubectl, *missing(found, classes))
+    if names := released(found):
+        kubectl.delete("persistentvolumes", *names)
+
+
+def _of_kind(found: Sequence[Object], kind: str) -> list[Object]:
+    return [item for item in found if item["kind"] == kind]
 
 
 def _name(claim: Object) -> str:
     return f"fake-{claim['metadata']['uid']}"
-
-
-def _zone(api: ApiServer, node: str) -> str:
-    found = api.get_path(f"/api/v1/nodes/{node}") or {"metadata": {}}
-    return str((found["metadata"].get("labels") or {}).get(_ZONE, ""))
 
 
 def _class(name: str) -> Object:

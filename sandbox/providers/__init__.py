@@ -14,7 +14,7 @@ from pathlib import Path
 _REPOSITORY = Path(__file__).resolve().parents[2]
 # A launcher is recognised by its second line, so that an official plugin is never mistaken for one of ours.
 _MARK = "# feast-eks stand-in"
-PROVIDERS = ("kubernetes", "aws", "random")
+PROVIDERS = ("aws", "random")
 
 
 @dataclass(frozen=True)

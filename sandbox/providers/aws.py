@@ -5,7 +5,6 @@
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,8 +37,7 @@ class Aws(plugin.Provider):
 
     package = "aws"
 
-    def __init__(self, engine: plugin.Engine) -> None:
-        super().__init__(engine)
+    def __init__(self) -> None:
         self._cloud: Cloud | None = None
 
     @property
@@ -274,13 +272,7 @@ def _auto_name(kind: Kind, request: Any, inputs: Mapping[str, Any]) -> Any:
 
 def main() -> None:
     """Serves the plugin until the engine is done with it."""
-
-    def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
-        provider = Aws(engine)
-        provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
-        return provider.cancelled
-
-    plugin.serve(register)
+    plugin.serve(lambda server, _engine: provider_pb2_grpc.add_ResourceProviderServicer_to_server(Aws(), server))
 
 
 if __name__ == "__main__":

@@ -60,10 +60,3 @@ def render(path: Path) -> str:
             escaped = part.replace("\\", "\\\\").replace('"', '\\"')
             text += f'["{escaped}"]'
     return text
-
-
-def under(path: Path, prefix: str) -> bool:
-    """Whether a path is the dotted prefix or lies below it; list positions do not count."""
-    names = tuple(part for part in path if isinstance(part, str))
-    wanted = tuple(prefix.split("."))
-    return names[: len(wanted)] == wanted

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,12 +145,8 @@ def _inherited_environment(environment: dict[str, str] | None = None) -> dict[st
 
 def main() -> None:
     """Serves the plugin until the engine is done with it."""
-
-    def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
-        language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine), server)
-        return threading.Event()  # programs get the signal themselves: they are of the same process group
-
-    plugin.serve(register)
+    # Programs get a signal themselves: they are of the same process group.
+    plugin.serve(lambda server, engine: language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine), server))
 
 
 if __name__ == "__main__":

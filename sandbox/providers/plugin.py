@@ -2,7 +2,6 @@
 
 # ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
-import atexit
 import contextlib
 import importlib.metadata
 import logging
@@ -12,30 +11,23 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf import any_pb2, empty_pb2
-from pulumi.runtime.proto import (
-    engine_pb2,
-    engine_pb2_grpc,
-    plugin_pb2,
-    provider_pb2,
-    provider_pb2_grpc,
-    status_pb2,
-)
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from sandbox.providers import wire
 
-# The same limit as the engine's: a chart's state does not fit into gRPC's default of 4 MiB.
-CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 400 << 20), ("grpc.max_send_message_length", 400 << 20)]
-# Every awaited object holds a thread; the engine's own default parallelism is 16 on two cores.
+# The same limit as the engine's, where gRPC's own is 4 MiB.
+_CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 400 << 20), ("grpc.max_send_message_length", 400 << 20)]
+# A program that runs holds a thread, as does a policy pack; the engine's own default parallelism is 16 on two cores.
 _THREADS = 128
-# What operations under way get after a signal. The engine has hung up by then and gives all its plugins five seconds
-# together; what Ctrl-C needs to save is saved before, after the Cancel call.
+# What operations under way get after a signal. The engine has hung up by then and gives all its plugins five seconds together.
 _GRACE_SECONDS = 0.5
 
-_NOT_SHOWN = ("kubeconfig", "accessKey", "secretKey", "data", "stringData")  # values with credentials
+_NOT_SHOWN = ("accessKey", "secretKey")  # credentials
 
 log = logging.getLogger("sandbox.providers")
 
@@ -53,44 +45,12 @@ class InvalidInput(ProviderError):
         self.reason = reason
 
 
-class Unhealthy(ProviderError):
-    """The object exists but did not become ready: the engine keeps it in the state and remembers why."""
-
-    def __init__(self, reason: str, *, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]) -> None:
-        super().__init__(reason)
-        self.resource_id = resource_id
-        self.state = state
-        self.inputs = inputs
-
-
+@dataclass(frozen=True)
 class Engine:
-    """The engine's log: permanent lines, and the status beside a resource while it is waited for.
+    """Where the engine listens, and the file descriptor whose lines it shows as the program's own output."""
 
-    `stdout` is the file descriptor whose lines the engine shows as the program's own output.
-    """
-
-    def __init__(self, address: str, stdout: int = 1) -> None:
-        self.address = address
-        self.stdout = stdout
-        self._stub = None
-        if address:
-            channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-            self._stub = engine_pb2_grpc.EngineStub(channel)
-
-    def status(self, urn: str, message: str) -> None:
-        self._log(engine_pb2.LogSeverity.INFO, urn, message, ephemeral=True)
-
-    def warning(self, urn: str, message: str) -> None:
-        self._log(engine_pb2.LogSeverity.WARNING, urn, message, ephemeral=False)
-
-    def _log(self, severity: Any, urn: str, message: str, *, ephemeral: bool) -> None:
-        if self._stub is None:
-            return
-        request = engine_pb2.LogRequest(severity=severity, urn=urn, message=wire.redact(message), ephemeral=ephemeral, streamId=0)
-        try:
-            self._stub.Log(request, timeout=5)
-        except grpc.RpcError as error:  # losing a status line must not lose the resource
-            log.debug("the engine did not take a log line: %s", error)
+    address: str
+    stdout: int = 1
 
 
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
@@ -102,13 +62,10 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     package = ""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.cancelled = threading.Event()
-
     @property
     def version(self) -> str:
-        return package_version(self.package)
+        """That of the installed SDK: the engine asks for a plugin of exactly that one."""
+        return importlib.metadata.version(f"pulumi-{self.package}")
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
@@ -139,13 +96,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.DiffResponse(changes=kinds.DIFF_SOME if changed else kinds.DIFF_NONE)
 
     def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
-        self.cancelled.set()
-        return empty_pb2.Empty()
-
-
-def package_version(package: str) -> str:
-    """The version of the installed SDK: the engine asks for a plugin of exactly that one."""
-    return importlib.metadata.version(f"pulumi-{package}")
+        return empty_pb2.Empty()  # operations are quick: those under way end by themselves
 
 
 def sdk_version() -> str:
@@ -180,22 +131,18 @@ def check_response(inputs: dict[str, Any], failures: Iterable[InvalidInput] = ()
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 
-def serve(register: Callable[[grpc.Server, Engine], threading.Event]) -> NoReturn:
-    """Runs a plugin until the engine cancels it, closes it or is gone.
-
-    `register` adds the services and returns the event to set when a signal asks running operations to end.
-    """
+def serve(register: Callable[[grpc.Server, Engine], None]) -> NoReturn:
+    """Runs a plugin, whose services `register` adds, until the engine closes it or is gone."""
     parent = os.getppid()
     port_channel = _keep_stdout_for_the_port()
     logging.basicConfig(stream=sys.stderr, level=os.environ.get("FEAST_EKS_PROVIDER_LOG", "WARNING"))
     addresses = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     operations = _Operations()
-    server = grpc.server(futures.ThreadPoolExecutor(_THREADS), interceptors=[operations], options=CHANNEL_OPTIONS)
-    cancelled = register(server, Engine(addresses[-1] if addresses else "", port_channel.fileno()))
+    server = grpc.server(futures.ThreadPoolExecutor(_THREADS), interceptors=[operations], options=_CHANNEL_OPTIONS)
+    register(server, Engine(addresses[-1] if addresses else "", port_channel.fileno()))
     stop = threading.Event()
 
     def end(_signal: int, _frame: Any) -> None:
-        cancelled.set()
         stop.set()
 
     signal.signal(signal.SIGINT, end)  # how the engine closes a plugin, too
@@ -208,8 +155,6 @@ def serve(register: Callable[[grpc.Server, Engine], threading.Event]) -> NoRetur
         if os.getppid() != parent:  # the engine was killed; nobody reads our answers any more
             break
     operations.wait_until_idle(_GRACE_SECONDS)
-    # Libraries remove their temporary files at exit, client keys among them.
-    atexit._run_exitfuncs()  # noqa: SLF001
     # Threads may still sit in a system call; an orderly interpreter exit would wait for them.
     os._exit(0)
 
@@ -256,8 +201,6 @@ class _Operations(grpc.ServerInterceptor):
         def attempt(request: Any, context: grpc.ServicerContext) -> Any:
             try:
                 return handler.unary_unary(request, context)
-            except Unhealthy as error:
-                _abort_partially_created(context, error)
             except InvalidInput as error:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, wire.redact(str(error)))
             except ProviderError as error:
@@ -274,19 +217,3 @@ class _Operations(grpc.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
         )
-
-
-def _abort_partially_created(context: grpc.ServicerContext, error: Unhealthy) -> NoReturn:
-    reason = wire.redact(str(error))
-    detail = provider_pb2.ErrorResourceInitFailed(
-        id=error.resource_id,
-        properties=wire.write(error.state),
-        inputs=wire.write(error.inputs),
-        reasons=[reason],
-    )
-    packed = any_pb2.Any()
-    packed.Pack(detail)
-    status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=reason, details=[packed])
-    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(grpc.StatusCode.UNKNOWN, reason)
-    raise AssertionError("abort raises")  # for the type checker

@@ -9,7 +9,6 @@ replaces the resource. `bcryptHash` is left out.
 import base64
 import secrets
 import string
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,13 +150,7 @@ def _alphabets(inputs: dict[str, Any]) -> dict[str, str]:
 
 def main() -> None:
     """Serves the plugin until the engine is done with it."""
-
-    def register(server: grpc.Server, engine: plugin.Engine) -> threading.Event:
-        provider = Random(engine)
-        provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
-        return provider.cancelled
-
-    plugin.serve(register)
+    plugin.serve(lambda server, _engine: provider_pb2_grpc.add_ResourceProviderServicer_to_server(Random(), server))
 
 
 if __name__ == "__main__":

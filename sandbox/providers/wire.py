@@ -18,9 +18,6 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"
-_ARCHIVE = "0def7320c3a5731c473e5ecbe6d01bc7"
-_RESOURCE = "5cf8f73096256a8f31e491e813e4eb8e"
-_OUTPUT = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 # Other unknowns the SDKs know: lists, maps, assets … each has a sentinel of its own.
 _UNKNOWNS = frozenset(
     {
@@ -57,14 +54,6 @@ class Asset:
         if self.path is None:
             raise ValueError("an asset needs a path or a text; remote assets are not supported here")
         return Path(self.path).read_bytes()
-
-
-@dataclass(frozen=True)
-class ResourceReference:
-    """Another resource, by URN; `id` is empty for components."""
-
-    urn: str
-    id: str = ""
 
 
 def is_unknown(value: Any) -> bool:
@@ -194,21 +183,7 @@ def _asset(value: dict[str, Any]) -> Asset:
     return Asset(path=value.get("path"), text=value.get("text"), sha256=value.get("hash", ""))
 
 
-def _resource(value: dict[str, Any]) -> ResourceReference:
-    return ResourceReference(urn=value.get("urn", ""), id=value.get("id") or "")
-
-
-def _output(value: dict[str, Any]) -> Any:
-    inner = _from_wire(value["value"]) if "value" in value else UNKNOWN
-    return Secret(inner) if value.get("secret") else inner
-
-
-_DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    _SECRET: _secret,
-    _ASSET: _asset,
-    _RESOURCE: _resource,
-    _OUTPUT: _output,
-}
+_DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {_SECRET: _secret, _ASSET: _asset}
 
 
 def _to_wire(value: Any) -> Any:
@@ -218,8 +193,6 @@ def _to_wire(value: Any) -> Any:
         # The engine sends assets of the state by their hash alone, and takes them back so.
         content = {"text": value.text, "path": value.path}
         return {_SIGNATURE: _ASSET, "hash": value.sha256, **{k: v for k, v in content.items() if v is not None}}
-    if isinstance(value, ResourceReference):
-        return {_SIGNATURE: _RESOURCE, "urn": value.urn, "id": value.id}
     if isinstance(value, Mapping):
         return {key: _to_wire(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

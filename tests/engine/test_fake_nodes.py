@@ -10,7 +10,7 @@ import yaml
 
 from sandbox import daemons
 from sandbox import fake_nodes as fakes
-from sandbox.fake_nodes import admission
+from sandbox.fake_nodes import admission, objects, volumes
 from sandbox.progress import SandboxError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -199,3 +199,38 @@ def test_only_one_has_fake_nodes_at_a_time(cloud, environment, kwok):
 )
 def test_only_claims_without_a_wish_are_given_the_fake_class(spec, goes):
     assert bool(admission.changes("PersistentVolumeClaim", {"spec": spec}, "default")) is goes
+
+
+NODE = {"kind": "Node", "metadata": {"name": "fake-b-0", "labels": {"topology.kubernetes.io/zone": "eu-west-1b"}}}
+
+
+def scheduled(**spec):
+    """A claim whose pod the scheduler has given a node."""
+    metadata = {"name": "data", "namespace": "n", "uid": "u", "annotations": {"volume.kubernetes.io/selected-node": "fake-b-0"}}
+    return {"kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim("1Gi", storageClassName="fake", **spec)}
+
+
+def test_a_claim_is_given_one_volume_where_its_pod_is():
+    [made] = volumes.missing([NODE, scheduled()], {"fake"})
+
+    assert made["spec"]["claimRef"]["uid"] == "u"
+    assert "eu-west-1b" in json.dumps(made["spec"]["nodeAffinity"])
+    assert volumes.missing([NODE, scheduled(), {**made, "kind": "PersistentVolume"}], {"fake"}) == [], "it is bound a moment later"
+
+
+def test_other_claims_are_given_none():
+    waiting = scheduled()
+    waiting["metadata"]["annotations"] = {}
+
+    assert volumes.missing([NODE, waiting], {"fake"}) == [], "no pod uses it"
+    assert volumes.missing([NODE, scheduled(volumeName="chosen")], {"fake"}) == []
+    assert volumes.missing([NODE, scheduled()], {"gp3"}) == [], "a class of somebody else's"
+
+
+@pytest.mark.parametrize(
+    ("labels", "phase", "goes"), [(objects.FAKE, "Released", True), (objects.FAKE, "Bound", False), ({}, "Released", False)]
+)
+def test_only_our_volumes_without_a_claim_are_deleted(labels, phase, goes):
+    volume = {"kind": "PersistentVolume", "metadata": {"name": "v", "labels": labels}, "status": {"phase": phase}}
+
+    assert bool(volumes.released([volume])) is goes

@@ -19,10 +19,7 @@ CHART = {
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: {{ .Release.Name }}-config}
-data:
-  greeting: {{ .Values.greeting | quote }}
-  kubernetes: {{ .Capabilities.KubeVersion.Version | quote }}
-  has-jobs: {{ .Capabilities.APIVersions.Has "batch/v1/Job" | quote }}
+data: {greeting: {{ .Values.greeting | quote }}}
 ---
 apiVersion: v1
 kind: Secret

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pulumi.runtime.proto import provider_pb2
 
-from sandbox.providers import aws, plugin, wire
+from sandbox.providers import aws, wire
 from sandbox.providers.plugin import InvalidInput, ProviderError
 from tests.sandbox.local_aws import ACCOUNT, REGION, client, local_aws
 
@@ -30,7 +30,7 @@ class Driver:
     """Does with a provider what the engine does."""
 
     def __init__(self, server, **inputs):
-        self.provider = aws.Aws(plugin.Engine(""))
+        self.provider = aws.Aws()
         given = {"region": REGION, "endpoints": json.dumps([dict.fromkeys(("s3", "iam", "sts", "kms", "eks"), server)]), **inputs}
         checked = self.provider.CheckConfig(provider_pb2.CheckRequest(news=wire.write(given)), Context())
         self.config_problems = [failure.reason for failure in checked.failures]

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 import yaml
 
-from sandbox.providers import aws, plugin
+from sandbox.providers import aws
 from tests.sandbox.local_aws import ACCOUNT, local_aws
 from tests.sandbox.test_provider_aws import Driver
 
@@ -99,4 +99,4 @@ def test_what_resources_hold_has_the_sdks_names(driver):
 
 
 def test_the_version_is_that_of_the_sdk():
-    assert aws.Aws(plugin.Engine("")).version == metadata.version("pulumi-aws")
+    assert aws.Aws().version == metadata.version("pulumi-aws")

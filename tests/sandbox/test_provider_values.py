@@ -4,7 +4,7 @@ import pytest
 
 from sandbox.providers import diff, wire
 from sandbox.providers.plugin import InvalidInput, check_response
-from sandbox.providers.wire import Asset, ResourceReference, Secret
+from sandbox.providers.wire import Asset, Secret
 
 
 def round_trip(values):
@@ -20,14 +20,13 @@ def test_values_survive_the_way_to_the_engine_and_back():
         "nothing": None,
         "list": [1, {"deep": Secret({"key": Asset(text="value")})}],
         "file": Asset(path="x.parquet", sha256="abc"),
-        "other": ResourceReference("urn:x", "id"),
     }
 
     assert round_trip(values) == values
 
 
 def test_a_whole_number_comes_back_as_one():
-    assert type(round_trip({"replicas": 2})["replicas"]) is int, "every number travels as a double; Kubernetes wants integers"
+    assert type(round_trip({"days": 2})["days"]) is int, "every number travels as a double; AWS wants integers"
 
 
 def test_a_secret_does_not_show_its_value():
@@ -35,19 +34,19 @@ def test_a_secret_does_not_show_its_value():
 
 
 def test_what_is_secret_in_the_inputs_is_secret_in_the_outputs():
-    inputs = {"spec": {"env": [{"name": "A", "value": Secret("s3cret!")}, {"name": "B", "value": "b"}]}}
-    outputs = {"spec": {"env": [{"name": "A", "value": "s3cret!"}, {"name": "B", "value": "b"}]}, "status": "x"}
+    inputs = {"rule": {"tags": [{"key": "A", "value": Secret("s3cret!")}, {"key": "B", "value": "b"}]}}
+    outputs = {"rule": {"tags": [{"key": "A", "value": "s3cret!"}, {"key": "B", "value": "b"}]}, "arn": "x"}
 
     concealed = wire.conceal(outputs, inputs)
 
-    assert concealed["spec"]["env"] == [{"name": "A", "value": Secret("s3cret!")}, {"name": "B", "value": "b"}]
-    assert concealed["status"] == "x"
+    assert concealed["rule"]["tags"] == [{"key": "A", "value": Secret("s3cret!")}, {"key": "B", "value": "b"}]
+    assert concealed["arn"] == "x"
 
 
 def test_a_list_of_another_length_is_secret_as_a_whole():
-    concealed = wire.conceal({"env": ["added", "s3cret!"]}, {"env": [Secret("s3cret!")]})
+    concealed = wire.conceal({"values": ["added", "s3cret!"]}, {"values": [Secret("s3cret!")]})
 
-    assert concealed == {"env": Secret(["added", "s3cret!"])}, "no telling which of them is the secret one"
+    assert concealed == {"values": Secret(["added", "s3cret!"])}, "no telling which of them is the secret one"
 
 
 @pytest.mark.parametrize("shown", ["pa55word-1", "cGE1NXdvcmQtMQ=="])
@@ -80,35 +79,35 @@ def test_assets_are_equal_by_content_wherever_the_file_lies():
 
 
 def test_differences_are_named_by_their_innermost_path():
-    old = {"spec": {"replicas": 1, "containers": [{"image": "a"}]}, "gone": 1, "null": None}
-    new = {"spec": {"replicas": 1, "containers": [{"image": "b"}, {"image": "c"}]}, "come": 2}
+    old = {"bucket": "b", "rules": [{"days": 1}], "gone": 1, "null": None}
+    new = {"bucket": "b", "rules": [{"days": 2}, {"days": 3}], "come": 2}
 
     assert dict(diff.changes(old, new)) == {
-        ("spec", "containers", 0, "image"): "UPDATE",
-        ("spec", "containers", 1): "ADD",
+        ("rules", 0, "days"): "UPDATE",
+        ("rules", 1): "ADD",
         ("gone",): "DELETE",
         ("come",): "ADD",
     }
 
 
 def test_paths_are_written_as_the_engine_reads_them():
-    path = ("metadata", "labels", "app.kubernetes.io/name", 0, 'qu"ote')
+    path = ("rule", "tags", "feast.dev/team", 0, 'qu"ote')
 
-    assert diff.render(path) == 'metadata.labels["app.kubernetes.io/name"][0]["qu\\"ote"]'
+    assert diff.render(path) == 'rule.tags["feast.dev/team"][0]["qu\\"ote"]'
 
 
 def test_only_replacing_paths_replace():
-    response = diff.response({("data", "a"): "UPDATE", ("metadata", "labels"): "ADD"}, lambda path: path[0] == "data")
+    response = diff.response({("bucket",): "UPDATE", ("tags", "team"): "ADD"}, lambda path: path[0] == "bucket")
 
-    assert list(response.replaces) == ["data"]
-    assert response.detailedDiff["data.a"].kind == response.detailedDiff["data.a"].UPDATE_REPLACE
-    assert response.detailedDiff["metadata.labels"].kind == response.detailedDiff["metadata.labels"].ADD
+    assert list(response.replaces) == ["bucket"]
+    assert response.detailedDiff["bucket"].kind == response.detailedDiff["bucket"].UPDATE_REPLACE
+    assert response.detailedDiff["tags.team"].kind == response.detailedDiff["tags.team"].ADD
 
 
 def test_a_failure_names_its_property_and_never_lets_the_engine_print_credentials():
-    inputs = {"chart": "", "kubeconfig": "credentials", "metadata": {}}
-    failures = [InvalidInput("chart", "is missing"), InvalidInput("kubeconfig", "no"), InvalidInput("metadata.name", "bad")]
+    inputs = {"bucket": "", "secretKey": "credentials", "tags": {}}
+    failures = [InvalidInput("bucket", "is missing"), InvalidInput("secretKey", "no"), InvalidInput("tags.team", "bad")]
 
     answer = [(failure.property, failure.reason) for failure in check_response(inputs, failures).failures]
 
-    assert answer == [("chart", "is missing"), ("", "kubeconfig: no"), ("", "metadata.name: bad")]
+    assert answer == [("bucket", "is missing"), ("", "secretKey: no"), ("", "tags.team: bad")]
