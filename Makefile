@@ -17,7 +17,7 @@ up: install ## A whole feature store on this machine (as root; 25 minutes the fi
 down: install ## Remove all that `make up` left on this machine
 	@$(RUN) -m sandbox down
 
-env: install ## Shell exports: eval "$$(make -s env)", then pulumi, kubectl, helm and feast act on the sandbox
+env: install ## Shell exports: eval "$$(make -s env)", then pulumi, kubectl and feast act on the sandbox
 	@$(RUN) -m sandbox env
 
 status: install ## What of the sandbox is running

@@ -7,6 +7,7 @@ import pulumi
 from feast_eks.aws_account import AwsAccount, AwsAccountArgs
 from feast_eks.cluster import Cluster, ClusterArgs
 from feast_eks.feature_store import FeatureStore, FeatureStoreArgs
+from feast_eks.monitoring import required_kinds
 from feast_eks.plan import plan_feature_store
 from feast_eks.settings import offline_store_credentials, refusals_without_traceback
 
@@ -17,11 +18,15 @@ with refusals_without_traceback():
 
 settings = plan.settings
 account = AwsAccount("aws", AwsAccountArgs(settings=settings, credentials=offline_store_credentials()))
-cluster = Cluster("cluster", ClusterArgs(settings=settings.cluster, region=settings.aws.region, aws=account.provider))
+cluster = Cluster(
+    "cluster",
+    ClusterArgs(settings=settings.cluster, region=settings.aws.region, aws=account.provider, required=required_kinds(settings.monitoring)),
+)
 store = FeatureStore(
     "feature-store",
     FeatureStoreArgs(plan=plan, cluster=cluster.eks),
-    pulumi.ResourceOptions(providers=[account.provider, cluster.provider]),
+    # Nothing is made where the cluster lacks something.
+    pulumi.ResourceOptions(providers=[account.provider, cluster.provider], depends_on=[cluster]),
 )
 
 for name, value in store.outputs.items():

@@ -17,7 +17,7 @@ VERBS = {
     "down": "remove everything from this machine except the cache",
     "test": "run all tests on a sandbox of their own",
     "status": "say which parts run",
-    "env": "print the shell exports with which pulumi, kubectl, helm and feast act on the sandbox",
+    "env": "print the shell exports with which pulumi, kubectl and feast act on the sandbox",
 }
 INTERRUPTED = 130
 PROGRAM_STEPS = 2

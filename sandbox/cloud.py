@@ -47,6 +47,7 @@ DAEMONS = (
     "coredns",
     "s3",
 )
+KUBERNETES_PROVIDER = "pulumi-resource-kubernetes"
 TOOLS_OF_OWN_CLUSTER = (
     "kube-apiserver",
     "kube-controller-manager",
@@ -233,10 +234,12 @@ def _start_s3(step: Step) -> None:
 
 def _install_pulumi(step: Step, toolbox: Toolbox) -> None:
     for tool in toolbox.tools:
-        _link(toolbox.path(tool.name, step.says), state.BIN / tool.name)
-    step.says("installing the provider plugins")
-    stand_ins = [plugin.name for plugin in providers.install(state.PULUMI_HOME, state.BIN) if plugin.stand_in]
-    step.ends_with(f"tools: {toolbox.summary()}" + (f"; stand-in plugins: {', '.join(stand_ins)}" if stand_ins else ""))
+        executable = toolbox.path(tool.name, step.says)
+        if tool.name != KUBERNETES_PROVIDER:  # a plugin, and nobody's command
+            _link(executable, state.BIN / tool.name)
+    step.says("installing the plugins")
+    plugins = providers.install(state.PULUMI_HOME, state.BIN, toolbox.path(KUBERNETES_PROVIDER))
+    step.ends_with(f"tools: {toolbox.summary()}; plugins: {', '.join(map(str, plugins))}")
 
 
 def _link(executable: Path, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""The shell environment in which pulumi, kubectl, helm and feast act on the sandbox."""
+"""The shell environment in which pulumi, kubectl and feast act on the sandbox."""
 
 import os
 import shlex
@@ -20,6 +20,8 @@ def variables() -> dict[str, str]:
         "PULUMI_STACK": "local",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        # What the program asks of its provider (`enable_patch_force`): release 4.25 knows it by this name only.
+        "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "AWS_ENDPOINT_URL": at.S3_URL,
         "AWS_REGION": at.REGION,
         "AWS_ACCESS_KEY_ID": "sandbox",

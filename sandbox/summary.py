@@ -61,7 +61,7 @@ def summary(environment: Mapping[str, str]) -> str:
         "Ask for it yourself:",
         f"  curl -s {endpoint}/get-online-features -H 'Content-Type: application/json' -d '{body}'",
         "",
-        'Look around:  eval "$(make -s env)"   then pulumi, kubectl, helm and feast act on this sandbox',
+        'Look around:  eval "$(make -s env)"   then pulumi, kubectl and feast act on this sandbox',
         "Remove it:    make down",
     ]
     return "\n".join(lines)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import tools
+
 PROJECT = Path(__file__).resolve().parent.parent
 TIERS = ("infra", "policies", "delivery", "feature_repo", "runtime", "sandbox", "engine", "e2e")
 """Quick and local first: what fails early costs little."""
@@ -78,7 +80,9 @@ def cloud():
         pytest.skip("the sandbox needs Linux and root; the tiers infra, feature_repo and runtime ran")
     brought_up = subprocess.run([sys.executable, "-m", "sandbox", "cloud"], cwd=PROJECT, check=False)
     assert brought_up.returncode == 0, "the sandbox did not come up; its own lines above say why"
-    return Cloud(env=sandbox_environment())
+    environment = sandbox_environment()
+    helm = tools.obtain(tools.HELM)
+    return Cloud(env=environment | {"PATH": os.pathsep.join([str(helm.parent), environment["PATH"]])})
 
 
 def sandbox_environment() -> dict[str, str]:

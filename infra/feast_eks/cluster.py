@@ -1,6 +1,6 @@
 """Which Kubernetes the feature store runs on, as the one provider that everything else inherits."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pulumi
 import pulumi_aws as aws
@@ -30,16 +30,27 @@ class EksCluster:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequiredKinds:
+    """What the cluster must know beside Kubernetes' own kinds, as `group/version/Kind`, and what is said where it does not."""
+
+    setting: str
+    kinds: tuple[str, ...]
+    rule: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusterArgs:
-    """`aws` is where a cluster of that name is looked for."""
+    """`aws` is where a cluster of that name is looked for; `required` are kinds that something will need."""
 
     settings: ClusterSettings
     region: str
     aws: aws.Provider
+    required: RequiredKinds | None
 
 
 class Cluster(pulumi.ComponentResource):
-    """A connection to a cluster that already exists."""
+    """A connection to a cluster that already exists and knows what is needed: whatever depends on it is not made otherwise."""
 
     provider: kubernetes.Provider
     """Pass it on with `ResourceOptions(providers=[…])`; nothing else makes one."""
@@ -73,6 +84,13 @@ class Cluster(pulumi.ComponentResource):
                 cluster_identifier=args.settings.kube_context,
                 **BEHAVIOUR,
                 opts=child,
+            )
+        if args.required:
+            kubernetes.helm.v4.Chart(
+                "required-kinds",
+                chart="./feast_eks/required_kinds",
+                values=asdict(args.required),
+                opts=pulumi.ResourceOptions(parent=self, provider=self.provider),
             )
         self.register_outputs({})
 

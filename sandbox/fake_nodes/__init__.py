@@ -19,7 +19,7 @@ from sandbox.fake_nodes import admission, objects, volumes
 from sandbox.fake_nodes.objects import ONLY_FAKE
 from sandbox.kubectl import Kubectl, Object
 from sandbox.progress import wait_until
-from sandbox.tools import KWOK, Toolbox
+from sandbox.tools import KWOK, obtain
 
 ZONES = ("a", "b", "c")
 CAPACITY = {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "1Ti", "pods": "250"}
@@ -70,14 +70,8 @@ def fake_nodes(
 
 
 def build() -> Path:
-    """The kwok executable; the first time it takes a minute or three to build."""
-    state.LOGS.mkdir(parents=True, exist_ok=True)
-    toolbox = Toolbox(state.CACHE / "tools", state.LOGS / "kwok-build.log", [KWOK])
-    toolbox.start()
-    try:
-        return toolbox.path(KWOK.name)
-    finally:
-        toolbox.stop()
+    """The kwok executable."""
+    return obtain(KWOK)
 
 
 def _kwok(executable: Path, kubeconfig: Path) -> Daemon:

@@ -4,7 +4,7 @@ A tool is looked for in the cache, then on PATH in exactly the pinned version, a
 cached under the digest of everything that decides its content, and appears there only when it is complete and has run once.
 """
 
-from sandbox.tools.build import Built, Toolbox
-from sandbox.tools.catalogue import KWOK, TOOLS, Tool
+from sandbox.tools.build import Built, Toolbox, obtain
+from sandbox.tools.catalogue import HELM, KWOK, TOOLS, Tool
 
-__all__ = ["KWOK", "TOOLS", "Built", "Tool", "Toolbox"]
+__all__ = ["HELM", "KWOK", "TOOLS", "Built", "Tool", "Toolbox", "obtain"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox import state
 from sandbox.progress import SandboxError, duration, run
 from sandbox.tools.catalogue import TOOLS, Tool
 from sandbox.tools.go import Go, choose
@@ -176,6 +177,17 @@ class Toolbox:
             self._process = process
             if self._stopping:
                 process.terminate()
+
+
+def obtain(tool: Tool) -> Path:
+    """A tool that is none of those on the way up, found or built now; the first time it takes a minute or three."""
+    state.LOGS.mkdir(parents=True, exist_ok=True)
+    toolbox = Toolbox(state.CACHE / "tools", state.LOGS / f"{tool.name}-build.log", [tool])
+    toolbox.start()
+    try:
+        return toolbox.path(tool.name)
+    finally:
+        toolbox.stop()
 
 
 def build_environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.daemons import Process
-from sandbox.providers import PROVIDERS, install
+from sandbox.providers import STAND_INS, install
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -25,11 +25,11 @@ def home(tmp_path):
 def test_the_engine_finds_every_provider_in_exactly_the_version_of_its_sdk(home, tmp_path):
     installed = install(home, tmp_path / "bin")
 
-    for name in PROVIDERS:
+    for name in STAND_INS:
         version = metadata.version(f"pulumi-{name}")
         launcher = home / "plugins" / f"resource-{name}-v{version}" / f"pulumi-resource-{name}"
         assert os.access(launcher, os.X_OK), f"the engine looks for {launcher}"
-    assert {plugin.name for plugin in installed if plugin.stand_in} == {"language-python", *PROVIDERS}
+    assert {plugin.name for plugin in installed if plugin.stand_in} == {"language-python", *STAND_INS}
     assert os.access(tmp_path / "bin" / "pulumi-language-python", os.X_OK)
 
 
@@ -78,7 +78,7 @@ def test_a_download_that_was_broken_off_does_not_hide_the_plugin(home, tmp_path)
     assert not partial.exists(), "the engine ignores a plugin beside which this file lies"
 
 
-@pytest.mark.parametrize("module", [*PROVIDERS, "language_host"])
+@pytest.mark.parametrize("module", [*STAND_INS, "language_host"])
 def test_a_plugin_says_its_port_first_and_ends_on_interrupt(module, tmp_path):
     # A program's directory may hold modules of any name.
     (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')")

@@ -74,7 +74,7 @@ def test_the_api_server_is_built_first_because_it_takes_longest():
 def test_every_tool_has_its_version_from_a_go_mod():
     versions = {tool.name: tool.version for tool in TOOLS}
     assert versions["kubelet"] == "v1.35.4"
-    assert versions["pulumi"] == "v3.259.0"
+    assert versions["pulumi"] == "v3.274.1"
     assert versions["etcd"] == "v3.6.14"
 
 

@@ -3,6 +3,6 @@
 `Monitoring` is the component; what it registers is decided by `scraping`, `alerts` and `dashboard`, which are pure.
 """
 
-from feast_eks.monitoring.component import Monitoring, MonitoringArgs
+from feast_eks.monitoring.component import Monitoring, MonitoringArgs, required_kinds
 
-__all__ = ["Monitoring", "MonitoringArgs"]
+__all__ = ["Monitoring", "MonitoringArgs", "required_kinds"]

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from feast_eks.cluster import RequiredKinds
 from feast_eks.contract import Contract
 from feast_eks.monitoring.alerts import rule_groups
 from feast_eks.monitoring.dashboard import dashboard_files
 from feast_eks.monitoring.scraping import service_monitors
-from feast_eks.settings import Settings
+from feast_eks.settings import MonitoringSettings, Settings
 from feast_eks.workload import labels
 
 API_VERSION = "monitoring.coreos.com/v1"
@@ -17,6 +18,18 @@ RULE_NAME = "feast-alerts"
 DASHBOARD_NAME = "feast-dashboard"
 DASHBOARD_LABEL = {"grafana_dashboard": "1"}
 """What Grafana's side container looks for, in every namespace."""
+
+
+def required_kinds(settings: MonitoringSettings) -> RequiredKinds | None:
+    """The Prometheus operator's kinds, where monitoring is wanted."""
+    if not settings.enabled:
+        return None
+    return RequiredKinds(
+        setting="monitoring.enabled: true",
+        kinds=tuple(f"{API_VERSION}/{kind}" for kind in ("ServiceMonitor", "PrometheusRule")),
+        rule="the Prometheus operator's kinds exist in the cluster",
+        remedy="install the operator, e.g. the chart kube-prometheus-stack, or set monitoring: { enabled: false }",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
