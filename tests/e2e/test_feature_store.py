@@ -15,6 +15,8 @@ import pytest
 
 FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
 NAMESPACE = "feast"
+WITHOUT_A_TIMEOUT = 300
+"""Seconds. A refusal takes one, the rest is a busy machine's; the Jobs' own deadlines are 600 and more."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,17 @@ def make_up(cloud, clone):
     return cloud.run("make", "up", cwd=clone, timeout=1200)
 
 
+def refused_up(cloud, clone, *, looks_again=True):
+    """What an update says that fails: by itself, without waiting for the deadline of a Job or for Pulumi's patience."""
+    began = time.monotonic()
+    command = ("make", "up") if looks_again else ("pulumi", "up", "--yes", "--skip-preview", "--color=never")
+    up = cloud.run(*command, cwd=clone, timeout=1200)
+    assert up.returncode != 0, up.stdout
+    assert time.monotonic() - began < WITHOUT_A_TIMEOUT, up.stdout
+    assert "Traceback" not in up.stdout
+    return up.stdout
+
+
 def mend(cloud, clone):
     up = make_up(cloud, clone)
     assert up.returncode == 0, up.stdout
@@ -87,8 +100,9 @@ def test_the_second_time_nothing_changes(cloud, clone):
     assert re.search(r"Feature store: no changes, \d+ unchanged", mend(cloud, clone))
     preview = cloud.run("pulumi", "preview", "--expect-no-changes", cwd=clone)
     assert preview.returncode == 0, preview.stdout
-    refresh = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
-    assert refresh.returncode == 0, refresh.stdout
+    for command in (["refresh", "--preview-only"], ["preview", "--refresh"]):
+        refresh = cloud.run("pulumi", *command, "--expect-no-changes", cwd=clone)
+        assert refresh.returncode == 0, refresh.stdout
 
 
 def test_every_pod_runs_restricted(kubectl):
@@ -96,11 +110,12 @@ def test_every_pod_runs_restricted(kubectl):
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = json.loads(kubectl("get", "pods", "-o", "json"))["items"]
     owners = {pod["metadata"]["labels"].get("app.kubernetes.io/name") for pod in pods}
-    assert {"redis", "postgresql", "feature-server", "feast-apply", "materialize", "smoke-test"} <= owners
+    assert {"redis", "postgresql", "feature-server", "materialize", "smoke-test"} <= owners
+    assert {"image-check", "registry-roles", "feast-check", "feast-apply"} <= owners
     for pod in pods:
         name, spec = pod["metadata"]["name"], pod["spec"]
         assert not [v for v in spec.get("volumes", []) if "projected" in v], f"{name} carries a service account token"
-        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:  # the charts have some
             security = spec.get("securityContext", {}) | container["securityContext"]
             assert security["runAsNonRoot"] is True, name
             assert security["readOnlyRootFilesystem"] is True, name
@@ -125,27 +140,59 @@ def test_no_password_is_in_the_state_or_in_what_the_cluster_shows(cloud, clone, 
         assert password not in processes, "a password on a command line"
 
 
-@pytest.mark.parametrize("workload", ["statefulset/feast-redis-master", "deployment/feature-server"])
-def test_scaling_by_hand_is_found_as_drift_and_mended(cloud, clone, kubectl, workload):
-    replicas = int(kubectl("get", workload, "-o", "jsonpath={.spec.replicas}"))
-    kubectl("scale", workload, f"--replicas={replicas + 1}")
-    try:
-        drift = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
-        assert drift.returncode != 0, drift.stdout
-    finally:
-        kubectl("scale", workload, f"--replicas={replicas}")
-        mend(cloud, clone)
+def drift(cloud, clone):
+    """What `preview --refresh` finds: it compares the program with what is there. Nothing is changed, in the state neither."""
+    return cloud.run("pulumi", "preview", "--refresh", "--expect-no-changes", "--diff", cwd=clone)
 
 
-def test_a_hand_edited_config_map_is_found_as_drift_and_mended(cloud, clone, kubectl):
+def a_config_map(kubectl):
     names = json.loads(kubectl("get", "configmaps", "-o", "json"))["items"]
-    edited = next(c["metadata"]["name"] for c in names if c["metadata"]["name"].startswith("feast-redis") and not c.get("immutable"))
-    kubectl("patch", "configmap", edited, "--type=merge", "-p", json.dumps({"data": {"by-hand": "yes"}}))
-    drift = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
-    assert drift.returncode != 0, drift.stdout
+    return next(c["metadata"]["name"] for c in names if c["metadata"]["name"].startswith("feast-redis") and not c.get("immutable"))
+
+
+@pytest.mark.parametrize("manager", ["kubectl-patch", "k9s"])
+def test_values_that_the_program_sets_are_found_when_changed_by_hand_and_mended(cloud, clone, kubectl, manager):
+    by = f"--field-manager={manager}"
+    config_map = a_config_map(kubectl)
+    key = next(iter(json.loads(kubectl("get", "configmap", config_map, "-o", "json"))["data"]))
+    before = kubectl("get", "configmap", config_map, "-o", "json")
+    kubectl("patch", "configmap", config_map, by, "--type=merge", "-p", json.dumps({"data": {key: "changed"}}))
+    kubectl("patch", "cronjob", "materialize", by, "-p", '{"spec": {"suspend": true}}')
+    kubectl("patch", "networkpolicy", "default-deny", by, "--type=merge", "-p", '{"spec": {"policyTypes": ["Ingress"]}}')
+    kubectl("patch", "statefulset", "feast-redis-master", by, "-p", '{"spec": {"replicas": 2}}')
+    found = drift(cloud, clone)
+    assert found.returncode != 0, found.stdout
+    for changed in (config_map, "materialization-nightly", "default-deny", "feast-redis-master"):
+        assert re.search(rf"~ .*\n(.*\n){{0,3}}.*{changed}", found.stdout), f"{changed} was not found:\n{found.stdout}"
     mend(cloud, clone)
-    assert "by-hand" not in json.loads(kubectl("get", "configmap", edited, "-o", "json"))["data"]
-    assert cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone).returncode == 0
+    assert kubectl("get", "cronjob", "materialize", "-o", "jsonpath={.spec.suspend}") == "false", "the load stays suspended"
+    assert json.loads(kubectl("get", "networkpolicy", "default-deny", "-o", "json"))["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert json.loads(kubectl("get", "configmap", config_map, "-o", "json"))["data"] == json.loads(before)["data"]
+    assert kubectl("get", "statefulset", "feast-redis-master", "-o", "jsonpath={.spec.replicas}") == "1"
+    assert drift(cloud, clone).returncode == 0
+
+
+def test_an_object_that_is_gone_is_found_and_made_again(cloud, clone, kubectl):
+    kubectl("delete", "networkpolicy", "default-deny")
+    found = drift(cloud, clone)
+    assert found.returncode != 0, found.stdout
+    assert "default-deny" in found.stdout
+    mend(cloud, clone)
+    kubectl("get", "networkpolicy", "default-deny")
+
+
+def test_what_is_added_by_hand_no_refresh_sees(cloud, clone, kubectl):
+    """The provider looks at what the program sets only. `delivery.engine drift` looks for the rest."""
+    config_map = a_config_map(kubectl)
+    kubectl("patch", "configmap", config_map, "--type=merge", "-p", '{"data": {"by-hand": "yes"}}')
+    kubectl("label", "deployment", "feature-server", "by-hand=yes")
+    kubectl("scale", "deployment/feature-server", "--replicas=3")
+    try:
+        assert drift(cloud, clone).returncode == 0, "the provider sees more than it did: correct docs/operations.md#drift"
+    finally:
+        kubectl("patch", "configmap", config_map, "--type=json", "-p", '[{"op": "remove", "path": "/data/by-hand"}]')
+        kubectl("label", "deployment", "feature-server", "by-hand-")
+        kubectl("scale", "deployment/feature-server", "--replicas=2")
 
 
 def servers(kubectl):
@@ -173,10 +220,7 @@ def test_a_new_field_is_previewed_applied_loaded_and_served(cloud, clone, ask, d
 def test_a_field_that_the_data_lacks_fails_with_the_reason_and_the_old_version_serves(cloud, clone, ask, definitions):
     mend(cloud, clone)
     definitions('Field(name="no_such_column", dtype=Int64),')
-    up = make_up(cloud, clone)
-    assert up.returncode != 0
-    assert "no_such_column" in up.stdout
-    assert "Traceback" not in up.stdout
+    assert "no_such_column" in refused_up(cloud, clone)
     vector = ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})
     assert None not in vector.values(), "the old version does not serve any more"
 
@@ -206,14 +250,32 @@ def test_an_image_that_does_not_exist_is_named_and_the_old_version_serves(cloud,
     before = stack_file.read_text()
     stack_file.write_text(before.replace("localhost/feast-eks/feature-runtime", "localhost/feast-eks/no-such-image"))
     try:
-        up = make_up(cloud, clone)
+        said = refused_up(cloud, clone)
     finally:
         stack_file.write_text(before)
-    assert up.returncode != 0
-    assert "no-such-image" in up.stdout
-    assert re.search("ErrImagePull|ImagePullBackOff", up.stdout), up.stdout
+    assert "no-such-image" in said
+    assert re.search("ErrImagePull|ImagePullBackOff", said), said
     assert ask(feature_service="attrition_model_v1", entities={"employee_id": [101]})["tenure"] is not None
     mend(cloud, clone)
+
+
+@pytest.mark.parametrize(
+    ("store", "job", "said"),
+    [
+        ("feast-postgresql", "feature-definitions-roles", "connecting to feast-postgresql"),
+        ("feast-redis-master", "materialization-backfill", "online store"),
+    ],
+)
+def test_a_store_that_is_away_is_named_by_what_needs_it(cloud, clone, definitions, kubectl, store, job, said):
+    mend(cloud, clone)
+    definitions(f"# while {store} is away")
+    assert cloud.run("make", "lock", cwd=clone).returncode == 0
+    kubectl("scale", f"statefulset/{store}", "--replicas=0")
+    kubectl("wait", f"pod/{store}-0", "--for=delete", "--timeout=120s")
+    shown = refused_up(cloud, clone, looks_again=False)
+    assert job in shown, shown
+    assert said in shown, shown
+    assert "Features are being served." in mend(cloud, clone), "the next update finds it missing, and brings it back"
 
 
 def make_up_in_background(cloud, clone, output=subprocess.DEVNULL):

@@ -214,8 +214,10 @@ def test_a_breaking_change_is_refused_before_anything_changed(deployed):
     before = registry(deployed), ask(deployed.address), deployed.replicas()
     deployed.edit("feature_services.py", '[["spent", "visits"]]', '[["visits", "spent"]]')
     assert names(deployed.lock) != names(old)
+    began = time.monotonic()
     up = deployed.run("pulumi", "up", "--yes", "--skip-preview")
     assert up.returncode != 0, up.stdout
+    assert time.monotonic() - began < 300, "a refusal is a matter of seconds: the gate's Job has a deadline of 900"
     assert "F005" in up.stdout, up.stdout
     assert f"services.{SERVICE}" in up.stdout
     assert "Traceback" not in up.stdout
