@@ -233,13 +233,15 @@ kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
 deployment("latest", container("latest", image=image("latest", tag="latest")))
 deployment("by-tag", container("by-tag", image=f"{REGISTRY}/by-tag:1.0"))
 deployment("of-somebody", container("of-somebody", image=f"docker.io/somebody/something@{DIGEST}"))
-kubernetes.helm.v4.Chart(
+kubernetes.helm.v3.Release(
     "unverified",
+    name="unverified",
     chart="./unverified",
     namespace=NAMESPACE,
     values={"global": {"security": {"allowInsecureImages": True}}},
     opts=cluster,
 )
+kubernetes.helm.v4.Chart("nothing-wrong-with-a-chart", chart="./unverified", namespace=NAMESPACE, opts=cluster)
 
 # Jobs.
 cron_job("overlapping", "report", concurrency="Allow")
