@@ -157,6 +157,25 @@ SPREAD = {
 }
 JOB = {"app": "feature-jobs"}
 NEVER = {"restartPolicy": "Never"}
+UNCOUNTED = {
+    "rules": [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [75]}},
+    ]
+}
+"""Ends of a pod that are no failure of its Job."""
+
+
+def run_once(name: str, args: list[str], env: list[Object], after: str = "") -> Resource:
+    """A Job, which another one precedes."""
+    spec = {"backoffLimit": 0, "podFailurePolicy": UNCOUNTED, "activeDeadlineSeconds": 900}
+    return resource(
+        "kubernetes:batch/v1:Job",
+        name,
+        {"metadata": named(f"feast-{name}"), "spec": {**spec, "template": pod(JOB, container(name, args, env), **NEVER)}},
+        dependencies=(urn("kubernetes:batch/v1:Job", after),) if after else (),
+    )
+
 
 GOOD = (
     resource(
@@ -266,23 +285,9 @@ GOOD = (
         "budget",
         {"metadata": named("feature-server"), "spec": {"maxUnavailable": 1, "selector": {"matchLabels": SERVER}}},
     ),
-    resource(
-        "kubernetes:batch/v1:Job",
-        "apply",
-        {
-            "metadata": named("feast-apply"),
-            "spec": {
-                "backoffLimit": 3,
-                "activeDeadlineSeconds": 900,
-                "template": pod(
-                    JOB,
-                    container("apply", ["feast", "apply"], registry_user("apply", "auto")),
-                    initContainers=[container("check", ["check", "--against", "registry"], registry_user("check", "verify"))],
-                    **NEVER,
-                ),
-            },
-        },
-    ),
+    run_once("roles", ["prepare-registry"], []),
+    run_once("check", ["check", "--against", "registry", "--format", "text"], registry_user("check", "verify"), after="roles"),
+    run_once("apply", ["feast", "apply"], registry_user("apply", "auto"), after="check"),
     resource(
         "kubernetes:batch/v1:CronJob",
         "nightly",
@@ -295,9 +300,11 @@ GOOD = (
                 "startingDeadlineSeconds": 3600,
                 "successfulJobsHistoryLimit": 3,
                 "failedJobsHistoryLimit": 3,
+                "suspend": False,
                 "jobTemplate": {
                     "spec": {
-                        "backoffLimit": 2,
+                        "backoffLimit": 0,
+                        "podFailurePolicy": UNCOUNTED,
                         "activeDeadlineSeconds": 7200,
                         "ttlSecondsAfterFinished": 3600,
                         "template": pod(
@@ -457,7 +464,7 @@ DECIDING = {
         "containers.0.args.1",
         "env.1.valueFrom.secretKeyRef.key",
         "env.1.valueFrom.secretKeyRef.name",
-        "Containers.0.args.0",
+        "containers.0.args.2",
     ),
     "feast-store-hosts-resolve": ("env.1.name", "env.1.value"),
     "feast-hash-seed-pinned": ("env.1.name", "env.2.name", "containers.0.args.0", "containers.0.args.1"),

@@ -368,21 +368,17 @@ TOGETHER = (
         ),
         also=(edit("workers", "more workers", "", SERVER, f"{C}.args", ["feast", "serve", "--workers", "4"]),),
     ),
-    edit(
-        "no-gate",
-        "took the gate out to get a change through",
-        "feast-apply-gated",
-        APPLY,
-        f"{POD}.initContainers",
-        lambda steps: [step for step in steps if step["name"] != "check"],
+    replace(
+        edit("no-gate", "took the gate out to get a change through", "feast-apply-gated", APPLY, "@dependencies", ()),
+        also=(edit("first-steps", "those of the same pod", "", APPLY, f"{POD}.initContainers", []),),
     ),
     edit(
-        "gate-that-writes",
-        "gave the gate the owner's password",
+        "one-credential-for-gate-and-apply",
+        "applied as the role of the gate",
         "feast-apply-gated",
         APPLY,
-        f"{POD}.initContainers.name=check.env.name=REGISTRY_PASSWORD.valueFrom.secretKeyRef.name",
-        "apply-credentials",
+        f"{C}.env.name=REGISTRY_PASSWORD.valueFrom.secretKeyRef.name",
+        "check-credentials",
     ),
     edit(
         "restarted-for-redis", "asked for readiness to decide about life", "probes-set", SERVER, f"{C}.livenessProbe.httpGet.path", "/ready"

@@ -28,7 +28,7 @@ from tests.policies.resources_kubernetes import (
     identifier,
     named,
     pod,
-    rendered,
+    registry_user,
     rules_of,
 )
 
@@ -130,9 +130,12 @@ FEAST = [
     ("feast-server-hardened", "definitions", FILE, store("auth", {"type": "kubernetes"}), "auth.type kubernetes"),
     ("feast-server-hardened and netpol-per-workload", "server-from-clients", None, ABSENT, "listens to the whole namespace"),
     ("feast-server-hardened", "server-from-clients", "spec.policyTypes", ["Egress"], "listens to the whole namespace"),
-    ("feast-apply-gated", "apply", GATES, ABSENT, "no init container compares them"),
-    ("feast-apply-gated", "apply", f"{GATES}.0.args", ["lock"], "no init container compares them"),
-    ("feast-apply-gated", "apply", f"{GATES}.0.env.1.valueFrom.secretKeyRef.name", "apply-credentials", "it could write"),
+    ("feast-apply-gated", "apply", "@dependencies", (), "nothing before it compares"),
+    ("feast-apply-gated", "check", None, ABSENT, "nothing before it compares"),
+    ("feast-apply-gated", "check", f"{C}.args", ["lock"], "nothing before it compares"),
+    ("feast-apply-gated", "check", f"{C}.args", ["check", "--against", "git:origin/main"], "nothing before it compares"),
+    ("feast-apply-gated", "check", "metadata.annotations", {"pulumi.com/skipAwait": "true"}, "nothing before it compares"),
+    ("feast-apply-gated", "check", f"{C}.env.1.valueFrom.secretKeyRef.name", "apply-credentials", "it could write"),
     ("feast-registry-shared", "definitions", FILE, store("registry", "data/registry.db"), "registry is a file"),
     (
         "feast-registry-shared and feast-serves-while-materializing and feast-pool-recycle and feast-server-hardened",
@@ -324,6 +327,35 @@ def test_a_run_that_may_materialize_is_believed_until_its_arguments_are_known():
 def test_a_run_of_other_definitions_says_nothing_about_these():
     volumes = "spec.jobTemplate.spec.template.spec.volumes.0.configMap.name"
     assert any("no CronJob" in v.message for v in findings(damaged("nightly", volumes, "elsewhere"), "ttl-vs-schedule"))
+
+
+GATE = ["check", "--against", "registry"]
+
+
+def test_a_gate_in_the_same_pod_is_one_too():
+    alone = damaged("apply", "@dependencies", ())
+    gated = changed(alone, "apply", GATES, [container("check", GATE, registry_user("check", "verify"))])
+    assert [str(v) for v in findings(gated, "feast-apply-gated")] == []
+    (owned,) = findings(changed(gated, "apply", f"{GATES}.0.env", registry_user("apply", "verify")), "feast-apply-gated")
+    assert "initContainers[0].env[REGISTRY_PASSWORD] is the credential of what it guards" in owned.message
+
+
+def test_a_gate_may_be_several_steps_back():
+    between = changed(good(), "definitions", "@dependencies", (good()["check"].urn,))
+    resources = changed(between, "apply", "@dependencies", (between["definitions"].urn,))
+    assert [str(v) for v in findings(resources, "feast-apply-gated")] == []
+
+
+def test_a_gate_that_is_not_known_yet_is_believed():
+    for path in ("spec", "spec.template", SPEC, f"{SPEC}.containers", f"{C}.args", f"{C}.args.0"):
+        assert findings(damaged("check", path, UNKNOWN), "feast-apply-gated") == [], path
+    assert findings(changed(damaged("apply", "@dependencies", ()), "apply", GATES, UNKNOWN), "feast-apply-gated") == []
+
+
+def test_a_job_is_no_gate_of_what_runs_again():
+    again = changed(good(), "nightly", "spec.jobTemplate.spec.template.spec.containers.0.args", ["apply"])
+    again = changed(again, "nightly", "@dependencies", (again["check"].urn,))
+    assert {v.resource for v in findings(again, "feast-apply-gated")} == {"nightly"}
 
 
 def test_a_server_of_ours_is_a_feature_server_as_well():
