@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from feast_eks_policies.objects import CHARTS, REPLICATED, chart_values, kind, may_equal, pod_labels, together
+from feast_eks_policies.objects import RELEASE, REPLICATED, kind, may_equal, pod_labels, release_values, together
 from feast_eks_policies.rule import Context, Finding, Resource, ResourceRule, Rule, StackRule
-from feast_eks_policies.stores import is_chart, stores
+from feast_eks_policies.stores import is_release, stores
 from feast_eks_policies.values import UNKNOWN, WORKLOADS, get, items, pod_specs
 
 
@@ -17,9 +17,9 @@ def _volumes(resource: Resource) -> Iterator[str]:
             continue
         if not any(get(volume, key) for volume in items(volumes) for key in ("persistentVolumeClaim", "ephemeral")):
             yield f"{store.path} keeps {store.database} data in no persistent volume: a restart empties it"
-    if is_chart(resource, "redis") or is_chart(resource, "postgresql"):
+    if is_release(resource, "redis") or is_release(resource, "postgresql"):
         for part in ("master", "replica", "primary", "readReplicas"):
-            if get(chart_values(resource), part, "persistence", "enabled") is False:
+            if get(release_values(resource), part, "persistence", "enabled") is False:
                 yield f"values.{part}.persistence.enabled is false: a restart empties it"
 
 
@@ -36,16 +36,10 @@ def _claims(resource: Resource) -> Iterator[str]:
 
 def _protected(resources: list[Resource], context: Context) -> Iterator[Finding]:
     del context
-    by_urn = {resource.urn: resource for resource in resources}
     for resource in resources:
         holds = kind(resource) == "StatefulSet" and get(resource.props, "spec", "volumeClaimTemplates")
-        store_chart = is_chart(resource, "redis") or is_chart(resource, "postgresql")
-        if not (holds or store_chart or kind(resource) == "PersistentVolumeClaim"):
-            continue
-        ancestor: Resource | None = resource
-        while ancestor and not ancestor.protect:
-            ancestor = by_urn.get(ancestor.parent or "")
-        if not ancestor:
+        release = is_release(resource, "redis") or is_release(resource, "postgresql")
+        if (holds or release or kind(resource) == "PersistentVolumeClaim") and not resource.protect:
             yield resource, "protect is off: deleting or replacing it takes no second thought"
 
 
@@ -53,8 +47,7 @@ def _registry_copies(resources: list[Resource], context: Context) -> Iterator[Fi
     del context
     nodes = [resource for resource in resources if any(store.database == "postgresql" for store in stores(resource))]
     for resource in resources:
-        architecture = get(resource.props, "values", "architecture", default="standalone")
-        if is_chart(resource, "postgresql") and architecture == "standalone":
+        if is_release(resource, "postgresql") and get(resource.props, "values", "architecture", default="standalone") == "standalone":
             yield resource, "values.architecture is standalone: one node down is the registry down"
     unknown = [resource for resource in resources if resource.is_a(*REPLICATED) and not _containers_known(resource)]
     for node in nodes:
@@ -83,8 +76,8 @@ RULES: tuple[Rule, ...] = (
         description="Redis and PostgreSQL keep their data in a volume that outlives the pod.",
         harm="durability",
         severity="critical",
-        remedy="run it as a StatefulSet with volumeClaimTemplates; charts: persistence.enabled true",
-        types=(*WORKLOADS, *CHARTS),
+        remedy="run it as a StatefulSet with volumeClaimTemplates; in a Release persistence.enabled true",
+        types=(*WORKLOADS, RELEASE),
         check=_volumes,
     ),
     ResourceRule(
@@ -101,7 +94,7 @@ RULES: tuple[Rule, ...] = (
         description="What holds data is not deleted or replaced by an update that nobody read.",
         harm="durability",
         severity="high",
-        remedy="protect=True on the resource or on the chart that makes it (stack file: protect_data: true)",
+        remedy="protect=True on the resource, or on the Chart that passes it on (stack file: protect_data: true)",
         check=_protected,
     ),
     StackRule(

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feast_eks_policies.objects import CHARTS, chart_values, kind
+from feast_eks_policies.objects import RELEASE, kind, release_values
 from feast_eks_policies.rule import Resource, ResourceRule, Rule
 from feast_eks_policies.values import UNKNOWN, WORKLOADS, get, items, leaves, mapping
 
@@ -41,7 +41,7 @@ def _pod_security(resource: Resource) -> Iterator[str]:
 
 
 def _namespace(resource: Resource) -> Iterator[str]:
-    path = ("namespace",) if resource.is_a(*CHARTS) else ("metadata", "namespace")
+    path = ("namespace",) if resource.is_a(RELEASE) else ("metadata", "namespace")
     given = get(resource.props, *path)
     if given in (None, "") and resource.provider:
         given = get(resource.provider.props, "namespace")
@@ -62,10 +62,9 @@ def _public(resource: Resource) -> Iterator[str]:
         for index, listener in enumerate(items(spec.get("listeners"))):
             if get(listener, "protocol") not in ("HTTPS", "TLS", UNKNOWN):
                 yield f"spec.listeners[{index}].protocol is {get(listener, 'protocol')}: features and tokens cross the network in the clear"
-    else:
-        for path, value in leaves(chart_values(resource)):
-            if path.endswith("service.type") and value in ("LoadBalancer", "NodePort"):
-                yield f"values.{path} is {value}"
+    for path, value in leaves(release_values(resource)):
+        if path.endswith("service.type") and value in ("LoadBalancer", "NodePort"):
+            yield f"values.{path} is {value}"
 
 
 def _service(spec: Mapping[str, Any], annotations: Any, *, internal_load_balancers: bool) -> Iterator[str]:
@@ -146,8 +145,8 @@ RULES: tuple[Rule, ...] = (
         harm="exposure",
         severity="medium",
         controls=("CKV_K8S_21",),
-        remedy="set metadata.namespace",
-        types=(*NAMESPACED, *CHARTS),
+        remedy="set metadata.namespace, or the namespace of the Chart or Release",
+        types=(*NAMESPACED, RELEASE),
         check=_namespace,
     ),
     ResourceRule(
@@ -156,7 +155,7 @@ RULES: tuple[Rule, ...] = (
         harm="exposure",
         severity="critical",
         remedy="use ClusterIP, and let clients in by namespace label; publish through an internal Ingress with TLS",
-        types=("kubernetes:*:Service", "kubernetes:*:Ingress", "kubernetes:gateway.networking.k8s.io/*:Gateway", *CHARTS),
+        types=("kubernetes:*:Service", "kubernetes:*:Ingress", "kubernetes:gateway.networking.k8s.io/*:Gateway", RELEASE),
         check=_public,
         options={"internal_load_balancers": False},
     ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from feast_eks_policies.objects import CHARTS, chart_values, volumes
+from feast_eks_policies.objects import RELEASE, release_values, volumes
 from feast_eks_policies.rule import Resource, ResourceRule, Rule
 from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, leaves, pod_specs
 
@@ -50,7 +50,7 @@ class Image:
 
 
 def _images(resource: Resource) -> Iterator[tuple[str, Image]]:
-    """(path, image) of every container, and of every image that a chart's values give."""
+    """(path, image) of every container, and of every image that a Release's values give."""
     for path, _, spec in pod_specs(resource):
         for within, container in containers(spec):
             if isinstance(reference := container.get("image"), str):
@@ -58,13 +58,12 @@ def _images(resource: Resource) -> Iterator[tuple[str, Image]]:
         for within, volume in volumes(spec):
             if isinstance(reference := get(volume, "image", "reference"), str):
                 yield f"{path}.{within}.image.reference", Image.parse(reference)
-    if resource.is_a(*CHARTS):
-        values = chart_values(resource)
-        yield from _images_in(values, "values", get(values, "global", "imageRegistry"))
+    values = release_values(resource)
+    yield from _images_in(values, "values", get(values, "global", "imageRegistry"))
 
 
 def _images_in(values: Any, path: str, everywhere: Any = None) -> Iterator[tuple[str, Image]]:
-    """Every image in a chart's values; `everywhere` is the registry that replaces each one's own."""
+    """Every image in a Release's values; `everywhere` is the registry that replaces each one's own."""
     if isinstance(values, Mapping):
         parts = [get(values, key, default="") for key in ("registry", "repository", "tag", "digest")]
         if all(isinstance(part, str) for part in parts) and parts[1] and {"registry", "tag", "digest"} & set(values):
@@ -105,10 +104,10 @@ def _registry(resource: Resource) -> Iterator[str]:
 
 
 def _verification(resource: Resource) -> Iterator[str]:
-    values = chart_values(resource)
+    values = release_values(resource)
     if get(values, "global", "security", "allowInsecureImages") in (None, False, UNKNOWN):
         return
-    images = list(_images_in(values, "values", get(values, "global", "imageRegistry")))
+    images = list(_images(resource))
     if not images and UNKNOWN not in [value for _, value in leaves(values)]:
         yield "values.global.security.allowInsecureImages is true, and no image is named"
     for path, image in images:
@@ -116,7 +115,7 @@ def _verification(resource: Resource) -> Iterator[str]:
             yield f"values.global.security.allowInsecureImages is true while {path} is not an image of an allowed registry by digest"
 
 
-_EVERYWHERE = (*WORKLOADS, *CHARTS)
+_EVERYWHERE = (*WORKLOADS, RELEASE)
 
 RULES: tuple[Rule, ...] = (
     ResourceRule(
@@ -151,11 +150,11 @@ RULES: tuple[Rule, ...] = (
     ),
     ResourceRule(
         name="image-verification-not-bypassed",
-        description="A chart's check of its images is switched off only where registry and digest are checked here.",
+        description="A Release's check of its images is switched off only where registry and digest are checked here.",
         harm="workloads",
         severity="medium",
-        remedy="give every image of the chart a digest and an allowed registry",
-        types=CHARTS,
+        remedy="name every image of the Release by digest, from an allowed registry; or use a Chart, whose pods show their images",
+        types=(RELEASE,),
         check=_verification,
         options={"allowed": OWN_REGISTRIES},
     ),

@@ -15,7 +15,7 @@ from feast_eks_policies.feature_store_files import (
     registry_type,
     store_type,
 )
-from feast_eks_policies.objects import CHARTS, chart_values, environment, kind, name, namespace, of_kind, variable, words
+from feast_eks_policies.objects import CHARTS, RELEASE, environment, kind, name, namespace, of_kind, release_values, variable, words
 from feast_eks_policies.rule import Context, Finding, Resource, ResourceRule, Rule, StackRule
 from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, leaves, pod_specs
 
@@ -132,8 +132,8 @@ def _is_known(host: str, services: set[Any], resources: list[Resource]) -> bool:
     if labels[0] in services or (len(labels) > 1 and labels[1] in services):
         return True
     for chart in resources:
-        if chart.is_a(*CHARTS) and not any(kind(child) == "Service" and child.parent == chart.urn for child in resources):
-            given = get(chart_values(chart), "fullnameOverride", default=get(chart.props, "name", default=chart.name))
+        if chart.is_a(*CHARTS, RELEASE) and not any(kind(child) == "Service" and child.parent == chart.urn for child in resources):
+            given = get(release_values(chart), "fullnameOverride", default=get(chart.props, "name", default=chart.name))
             if any(label == given or label.startswith(f"{given}-") for label in labels[:2]):
                 return True
     return False

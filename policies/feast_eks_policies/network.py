@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from feast_eks_policies.objects import CHARTS, chart_values, kind, name, namespace, of_kind, pod_labels, selects, together
+from feast_eks_policies.objects import kind, name, namespace, of_kind, pod_labels, release_values, selects, together
 from feast_eks_policies.rule import Context, Finding, Resource, Rule, StackRule
 from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, items, mapping, pod_specs
 
@@ -29,9 +29,8 @@ def _default_deny(resources: list[Resource], context: Context) -> Iterator[Findi
             if (place, direction) not in reported:
                 reported.add((place, direction))
                 yield workload, f"no network policy of namespace {place} denies all {direction} by default: pods without a policy are open"
-    for chart in resources:
-        if chart.is_a(*CHARTS):
-            yield from ((chart, fault) for fault in _open_chart(chart))
+    for resource in resources:
+        yield from ((resource, fault) for fault in _open_release(resource))
 
 
 def _denies(policy: Resource, direction: str, rules: str) -> bool:
@@ -53,8 +52,8 @@ def directions(policy: Resource) -> list[str]:
     return items(types) or ["Ingress", *(["Egress"] if spec.get("egress") else [])]
 
 
-def _open_chart(chart: Resource) -> Iterator[str]:
-    values = chart_values(chart)
+def _open_release(resource: Resource) -> Iterator[str]:
+    values = release_values(resource)
     for path in (("networkPolicy",), ("primary", "networkPolicy"), ("readReplicas", "networkPolicy")):
         policy = get(values, *path)
         if get(policy, "enabled") is False:
@@ -117,7 +116,7 @@ RULES: tuple[Rule, ...] = (
         harm="exposure",
         severity="critical",
         controls=("CKV2_K8S_6",),
-        remedy="add a NetworkPolicy with podSelector {} and policyTypes [Ingress, Egress] without rules; charts: "
+        remedy="add a NetworkPolicy with podSelector {} and policyTypes [Ingress, Egress] without rules; in a Release "
         "networkPolicy.enabled true, allowExternal false",
         check=_default_deny,
     ),

@@ -8,8 +8,11 @@ from typing import Any
 from feast_eks_policies.rule import Resource
 from feast_eks_policies.values import UNKNOWN, get, items, mapping, pod_specs
 
-CHARTS = ("kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart", "kubernetes:helm.sh/v3:Release")
-"""Types that install a whole chart; all keep the chart's values in `values`."""
+CHARTS = ("kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart")
+"""Components that install a whole chart: they have no inputs, and the chart's objects are their children."""
+
+RELEASE = "kubernetes:helm.sh/v3:Release"
+"""Installs a whole chart as one resource: its `values` are shown, the chart's objects are not."""
 
 REPLICATED = ("kubernetes:*:Deployment", "kubernetes:*:StatefulSet")
 """Types whose pods are there to stay, in a number somebody chose."""
@@ -134,9 +137,9 @@ def variable(container: Mapping[str, Any], name: str) -> Any:
     return definition.get("value")
 
 
-def chart_values(resource: Resource) -> Mapping[str, Any]:
-    """The values that a chart is installed with."""
-    return mapping(resource.props.get("values"))
+def release_values(resource: Resource) -> Mapping[str, Any]:
+    """The values that a Release installs its chart with; none of any other resource."""
+    return mapping(resource.props.get("values")) if resource.is_a(RELEASE) else {}
 
 
 def volumes(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

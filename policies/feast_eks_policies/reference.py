@@ -28,6 +28,9 @@ ids of Checkov, of AWS Security Hub (S3.…) and of the Kubernetes Pod Security 
 
 Rules of a *resource* see its inputs before it is deployed; rules of the *stack* see how resources go together, at the end. A value that
 only the deployment will know breaks no rule of a preview: it is looked at again by `pulumi up`, and afterwards by `pulumi policy analyze`.
+
+A Helm *Chart* is judged by its objects, which are its children: providers register it without its values. A Helm *Release*
+(`helm.sh/v3:Release`) shows the opposite, values and no object, and less of it can be judged.
 """
 
 

@@ -1,4 +1,4 @@
-"""Secrets where everybody can read them: in pods, command lines, ConfigMaps, chart values, annotations.
+"""Secrets where everybody can read them: in pods, command lines, ConfigMaps, values of Releases, annotations.
 
 A finding names the place, never what stands there.
 """
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feast_eks_policies.objects import CHARTS, chart_values, environment, texts, words
+from feast_eks_policies.objects import RELEASE, environment, release_values, texts, words
 from feast_eks_policies.rule import Resource, ResourceRule, Rule
 from feast_eks_policies.values import WORKLOADS, containers, get, leaves, mapping, pod_specs
 
@@ -127,7 +127,7 @@ def _values(values: Any) -> Iterator[str]:
 
 
 def _variables(value: Any, path: str) -> Iterator[str]:
-    """Environment variables in a chart's values: maps with `name` and `value`."""
+    """Environment variables in a Release's values: maps with `name` and `value`."""
     if isinstance(value, Mapping):
         name = value.get("name")
         if isinstance(name, str) and is_secret_name(name) and is_literal(value.get("value")):
@@ -150,20 +150,19 @@ def _plain_secrets(resource: Resource) -> Iterator[str]:
     if resource.is_a("kubernetes:*:ConfigMap"):
         for where, text in texts(resource):
             yield from (f"{where} holds {what}" for what in dict.fromkeys(_file(where, text)))
-    if resource.is_a(*CHARTS):
-        yield from _values(chart_values(resource))
+    yield from _values(release_values(resource))
 
 
 RULES: tuple[Rule, ...] = (
     ResourceRule(
         name="no-plain-secret",
-        description="Secrets stand in Secrets only: not in pods, command lines, ConfigMaps, chart values or annotations.",
+        description="Secrets stand in Secrets only: not in pods, command lines, ConfigMaps, values of Releases or annotations.",
         harm="exposure",
         severity="critical",
         controls=("CKV_K8S_35",),
-        remedy="keep it in a Secret; refer to it by secretKeyRef or a mounted file, in files by ${VARIABLE}, in charts by existingSecret. "
+        remedy="keep it in a Secret; refer to it by secretKeyRef or a mounted file, in files by ${VARIABLE}, in values by existingSecret. "
         "Then change it: whoever read this has seen it",
-        types=(*WORKLOADS, "kubernetes:*:ConfigMap", "kubernetes:*:Secret", "kubernetes:*:Service", *CHARTS),
+        types=(*WORKLOADS, "kubernetes:*:ConfigMap", "kubernetes:*:Secret", "kubernetes:*:Service", RELEASE),
         check=_plain_secrets,
     ),
 )

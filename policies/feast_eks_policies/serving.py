@@ -7,14 +7,14 @@ from typing import Any
 from feast_eks_policies.feature_store_files import contracts, feature_stores, may_mount
 from feast_eks_policies.jobs import gaps
 from feast_eks_policies.network import directions
-from feast_eks_policies.objects import of_kind, pod_labels, selects, together, variable, words
-from feast_eks_policies.rule import Context, Finding, Resource, ResourceRule, Rule, StackRule
-from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, items, mapping, pod_specs
+from feast_eks_policies.objects import kind, of_kind, pod_labels, selects, together, variable, words
+from feast_eks_policies.rule import Context, Finding, Resource, Rule, StackRule
+from feast_eks_policies.values import UNKNOWN, as_list, containers, get, items, mapping, pod_specs
 
 _MATERIALIZES = re.compile(r"\bmaterialize(-incremental)?\b")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _APPLIES = re.compile(r"^(\S*\bfeature-runtime )?apply\b|\bfeast\b[^|;&]*\bapply\b")
-_CHECKS = re.compile(r"^(\S*\bfeature-runtime )?check\b")
+_CHECKS = re.compile(r"^(\S*\bfeature-runtime )?check\b.* --against[ =]registry\b")
 ADMINISTRATORS = ("postgres-password", "redis-password", "replication-password")
 """Keys of the stores' own Secrets, whose users may do everything."""
 
@@ -95,27 +95,53 @@ def _applies(container: Mapping[str, Any]) -> bool:
     return "apply" in said or bool(re.search(r"\bfeast\b[^|;&]*\bapply\b", " ".join(said)))
 
 
-def _gate(resource: Resource) -> Iterator[str]:
-    for path, _, spec in pod_specs(resource):
-        before = items(spec.get("initContainers"))
-        if spec.get("initContainers") is UNKNOWN or UNKNOWN in before:
+def _gates(resources: list[Resource], context: Context) -> Iterator[Finding]:
+    del context
+    by_urn = {resource.urn: resource for resource in resources}
+    for workload in resources:
+        for path, _, spec in pod_specs(workload):
+            before = [*_steps(workload, path, spec, "initContainers"), *_steps_of_jobs(workload, by_urn)]
+            gates = [(job, place, step) for job, place, step in before if _CHECKS.search(" ".join(words(mapping(step))))]
+            for _, place, container in _steps(workload, path, spec, "containers"):
+                if not _APPLIES.search(" ".join(words(mapping(container)))):
+                    continue
+                if not gates and not any(_unspoken(step) for _, _, step in before):
+                    yield workload, f"{place} applies definitions that nothing before it compares with what is served"
+                writing = {reference for reference in _secret_keys(container).values() if UNKNOWN not in reference}
+                for job, gate_place, gate in gates:
+                    for setting, reference in _secret_keys(gate).items():
+                        if reference in writing:
+                            yield job, f"{gate_place}.env[{setting}] is the credential of what it guards: it could write"
+
+
+Step = tuple[Resource, str, Any]
+"""A container that runs to its end: its workload, where it stands there, and what it is."""
+
+
+def _steps(workload: Resource, path: str, spec: Mapping[str, Any], group: str) -> Iterator[Step]:
+    for index, container in enumerate(as_list(spec.get(group))):
+        yield workload, f"{path}.{group}[{index}]", container
+
+
+def _steps_of_jobs(workload: Resource, by_urn: Mapping[str, Resource]) -> Iterator[Step]:
+    """What the Jobs run that have ended before a Job begins; what runs more than once begins without them."""
+    earlier, awaited = set(), list(workload.dependencies if kind(workload) == "Job" else ())
+    while awaited:
+        if (urn := awaited.pop()) in earlier or urn not in by_urn:
             continue
-        for index, container in enumerate(items(spec.get("containers"))):
-            if not isinstance(container, Mapping) or not _APPLIES.search(" ".join(words(container))):
-                continue
-            gates = [(number, gate) for number, gate in enumerate(before) if _CHECKS.search(" ".join(words(gate)))]
-            if not gates and not any(_unspoken(each) for each in before):
-                yield f"{path}.containers[{index}] applies definitions, and no init container compares them with what is served"
-            writing = {reference for reference in _secret_keys(container).values() if UNKNOWN not in reference}
-            for number, gate in gates:
-                for setting, reference in _secret_keys(gate).items():
-                    if reference in writing:
-                        yield f"{path}.initContainers[{number}].env[{setting}] is the credential of what it guards: it could write"
+        earlier.add(urn)
+        job = by_urn[urn]
+        awaited += job.dependencies
+        if kind(job) == "Job" and get(job.props, "metadata", "annotations", "pulumi.com/skipAwait") != "true":
+            for path, _, spec in pod_specs(job):
+                yield from (*_steps(job, path, spec, "initContainers"), *_steps(job, path, spec, "containers"))
+            if not any(pod_specs(job)):
+                yield job, "spec", UNKNOWN
 
 
-def _unspoken(container: Mapping[str, Any]) -> bool:
+def _unspoken(container: Any) -> bool:
     """Whether what a container runs is not known."""
-    return any(UNKNOWN in (container.get(key), *items(container.get(key))) for key in ("command", "args"))
+    return any(UNKNOWN in (get(container, key), *items(get(container, key))) for key in ("command", "args"))
 
 
 def _secret_keys(container: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -194,14 +220,13 @@ RULES: tuple[Rule, ...] = (
         remedy="materialize more often, or raise the view's ttl and key_ttl_seconds: two gaps of the schedule and one deadline at least",
         check=_freshness,
     ),
-    ResourceRule(
+    StackRule(
         name="feast-apply-gated",
         description="Definitions are compared with what models receive before they are applied.",
         harm="integrity",
         severity="critical",
-        remedy="run `check --against registry` in an init container, with the read-only role of the identity CHECK",
-        types=WORKLOADS,
-        check=_gate,
+        remedy="depend on a Job that runs `check --against registry` as the read-only identity CHECK, or run that in an init container",
+        check=_gates,
     ),
     StackRule(
         name="feast-server-hardened",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from feast_eks_policies.images import Image
-from feast_eks_policies.objects import CHARTS, environment, kind, texts, words
+from feast_eks_policies.objects import RELEASE, environment, kind, texts, words
 from feast_eks_policies.rule import Resource
 from feast_eks_policies.values import UNKNOWN, items, pod_specs
 
@@ -89,7 +89,7 @@ def has_password(container: Mapping[str, Any]) -> bool:
     return bool(container.get("envFrom")) or any(word.endswith(".conf") for word in " ".join(words(container)).split())
 
 
-def is_chart(resource: Resource, name: str) -> bool:
-    """Whether a resource installs the chart of this name, from wherever; where that is not known yet, its own name tells."""
+def is_release(resource: Resource, name: str) -> bool:
+    """Whether a resource is a Release of the chart of this name, from wherever; where that is not known yet, its own name tells."""
     location = resource.props.get("chart")
-    return resource.is_a(*CHARTS) and name in (resource.name if location is UNKNOWN else str(location).rpartition("/")[2])
+    return resource.is_a(RELEASE) and name in (resource.name if location is UNKNOWN else str(location).rpartition("/")[2])

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from feast_eks_policies.objects import CHARTS, REPLICATED, chart_values, pod_labels, quantity, selects
+from feast_eks_policies.objects import RELEASE, REPLICATED, pod_labels, quantity, release_values, selects
 from feast_eks_policies.rule import Resource, ResourceRule, Rule
 from feast_eks_policies.stores import stores
 from feast_eks_policies.values import UNKNOWN, WORKLOADS, containers, get, items, leaves, pod_specs
@@ -17,11 +17,9 @@ _READINESS = re.compile(r"\bready|\breadiness")
 
 
 def _resources(resource: Resource) -> Iterator[str]:
-    if resource.is_a(*CHARTS):
-        for path, value in leaves(chart_values(resource)):
-            if path.endswith("resourcesPreset") and value not in (None, "", "none", UNKNOWN):
-                yield f"values.{path} is {value}: sizes nobody chose, with more memory promised than reserved"
-        return
+    for path, value in leaves(release_values(resource)):
+        if path.endswith("resourcesPreset") and value not in (None, "", "none", UNKNOWN):
+            yield f"values.{path} is {value}: sizes nobody chose, with more memory promised than reserved"
     reserved = {store.path for store in stores(resource)}
     for path, _, spec in pod_specs(resource):
         for within, container in containers(spec):
@@ -89,7 +87,7 @@ RULES: tuple[Rule, ...] = (
         severity="medium",
         controls=("CKV_K8S_10", "CKV_K8S_12", "CKV_K8S_13"),
         remedy="set requests for cpu and memory and a memory limit (no cpu limit: it only slows); for a store request = limit",
-        types=(*WORKLOADS, *CHARTS),
+        types=(*WORKLOADS, RELEASE),
         check=_resources,
     ),
     ResourceRule(

@@ -17,9 +17,12 @@ from pulumi_policy.deserialize import SPECIAL_ASSET_SIG, SPECIAL_SIG_KEY, deseri
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from feast_eks_policies import RULES, configuration
+from feast_eks_policies.objects import CHARTS
 from feast_eks_policies.rule import Context, Provider, Resource, ResourceRule, Rule, StackRule
 from feast_eks_policies.values import UNKNOWN, plain
 from tests.infra.engine import Engine
+from tests.policies import charts
+from tests.policies.charts import CHART
 
 STRICT: Mapping[str, Any] = {}
 """The configuration that relaxes nothing."""
@@ -45,6 +48,10 @@ class Recording:
     inputs: list[Resource] = field(default_factory=list)
     outputs: list[Resource] = field(default_factory=list)
     requests: list[analyzer_pb2.AnalyzeRequest] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for resource in [*self.inputs, *self.outputs]:
+            assert not (resource.is_a(*CHARTS) and resource.props), f"{resource.name}: no provider registers a Chart with inputs"
 
     def without_what_depends_on_others(self) -> "Recording":
         """As in a first preview: each property that takes a value from another resource is unknown."""
@@ -116,8 +123,6 @@ def record(run: Callable[[], Engine], *, stack: str) -> Recording:
         response = register(self, request)
         if request.type.startswith("pulumi:providers:"):
             providers[response.urn] = request
-        provider = _provider(request, providers)
-        recording.requests.append(_analyze_request(request, response.urn, provider))
         inputs = Resource(
             type=request.type,
             name=request.name,
@@ -126,11 +131,18 @@ def record(run: Callable[[], Engine], *, stack: str) -> Recording:
             protect=request.protect,
             ignore_changes=tuple(request.ignoreChanges),
             parent=request.parent or None,
-            provider=provider,
+            provider=_provider(request, providers),
             dependencies=tuple(request.dependencies),
             property_dependencies={name: tuple(deps.urns) for name, deps in request.propertyDependencies.items()},
         )
+        if inputs.type == CHART:
+            shown = charts.registered(inputs)
+            recording.requests += [_analyze_request(each, to_wire(each.props)) for each in shown]
+            recording.inputs += shown
+            recording.outputs += shown
+            return response
         outputs = from_wire(response.object) | ({"id": response.id} if response.id else {})
+        recording.requests.append(_analyze_request(inputs, request.object))
         recording.inputs.append(inputs)
         recording.outputs.append(replace(inputs, props={**inputs.props, **outputs}))
         return response
@@ -169,23 +181,26 @@ def _resolved(value: Any) -> Any:
 
 
 def _provider(request: Any, providers: Mapping[str, Any]) -> Provider | None:
-    if not request.custom or request.type.startswith("pulumi:"):
+    package = request.type.partition(":")[0]
+    if package == "pulumi" or not (request.custom or request.remote):
         return None
-    urn = request.provider.rpartition("::")[0]
+    urn = (request.provider or request.providers.get(package, "")).rpartition("::")[0]
     if urn in providers:
         used = providers[urn]
         return Provider(type=used.type, name=used.name, props=from_wire(used.object))
-    return Provider(type=f"pulumi:providers:{request.type.partition(':')[0]}", name="default_1_0_0")
+    return Provider(type=f"pulumi:providers:{package}", name="default_1_0_0")
 
 
-def _analyze_request(request: Any, urn: str, provider: Provider | None) -> analyzer_pb2.AnalyzeRequest:
+def _analyze_request(resource: Resource, properties: struct_pb2.Struct) -> analyzer_pb2.AnalyzeRequest:
     return analyzer_pb2.AnalyzeRequest(
-        type=request.type,
-        properties=request.object,
-        urn=urn,
-        name=request.name,
-        options=analyzer_pb2.AnalyzerResourceOptions(protect=request.protect, ignoreChanges=request.ignoreChanges, parent=request.parent),
-        provider=_wire_provider(provider) if provider else None,
+        type=resource.type,
+        properties=properties,
+        urn=resource.urn,
+        name=resource.name,
+        options=analyzer_pb2.AnalyzerResourceOptions(
+            protect=resource.protect, ignoreChanges=resource.ignore_changes, parent=resource.parent or ""
+        ),
+        provider=_wire_provider(resource.provider) if resource.provider else None,
     )
 
 

@@ -1,13 +1,12 @@
 """A feature store of Kubernetes objects that breaks no rule, from which tests break one thing at a time.
 
-The stores' objects are rendered charts: `rendered/*.yaml` is what `helm template` made of the charts with production's values.
+The stores are charts as the official provider registers them, and once more as Releases, which show nothing but their values.
 """
 
 import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,14 +27,15 @@ from feast_eks_policies import (
     serving,
     workloads,
 )
+from feast_eks_policies.objects import RELEASE
 from feast_eks_policies.rule import Resource
 from feast_eks_policies.values import UNKNOWN
+from tests.policies.charts import CHART, Object, children, handle, rendered
 from tests.policies.recording import Violation
 from tests.policies.resources_aws import as_recording, changed, resource, steps, urn
 
 MODULES = (access, availability, durability, exposure, images, integrity, jobs, network, online_store, pods, secrets, serving, workloads)
 KUBERNETES_RULES = tuple(rule for module in MODULES for rule in module.RULES if rule in RULES)
-RENDERED = Path(__file__).parent / "rendered"
 NAMESPACE = "feast"
 REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 DIGEST = "sha256:5de61d8994b5909b607677bbf0baeb35857eaf4f923a9e1cf8a1269517fae2de"
@@ -44,8 +44,6 @@ SERVER = {"app": "feature-server"}
 WEEK = 604_800
 CANARY = "canary-Pa55word"
 """A secret; no message may repeat it."""
-
-Object = dict[str, Any]
 
 
 def named(name: str, **more: Any) -> Object:
@@ -133,30 +131,16 @@ def contract(**ttls: Any) -> str:
     return json.dumps({"views": {view: {"online": True, "ttl_seconds": ttl} for view, ttl in ttls.items()}})
 
 
-def kubernetes_type(document: Mapping[str, Any]) -> str:
-    """The type token of an object: `apps/v1` and `Deployment` are kubernetes:apps/v1:Deployment."""
-    group, _, version = document["apiVersion"].rpartition("/")
-    return f"kubernetes:{group or 'core'}/{version}:{document['kind']}"
+def chart(name: str, file: str) -> tuple[Resource, ...]:
+    """A chart as it is registered: a component without inputs, and the rendered objects as its children."""
+    component = resource(CHART, name, {}, protect=True)
+    return (component, *children(component, rendered(file)))
 
 
-def rendered(name: str, chart: str) -> list[Resource]:
-    """The objects of a rendered chart, as children of the chart."""
-    documents = [document for document in yaml.safe_load_all((RENDERED / f"{name}.yaml").read_text()) if document]
-    parent = urn("kubernetes:helm.sh/v4:Chart", chart)
-    found = []
-    for document in documents:
-        child = f"{chart}:{document['kind']}/{document['metadata']['name']}"
-        found.append(resource(kubernetes_type(document), child, document, parent=parent))
-    return found
-
-
-def chart(name: str, values: Object) -> Resource:
-    return resource(
-        "kubernetes:helm.sh/v4:Chart",
-        name,
-        {"chart": f"oci://registry/{name.partition('-')[2]}", "namespace": NAMESPACE, "values": values},
-        protect=True,
-    )
+def release(name: str, values: Object) -> Resource:
+    """A chart that is installed out of sight."""
+    inputs = {"chart": f"oci://registry/{name}", "name": f"old-{name}", "namespace": NAMESPACE, "values": values}
+    return resource(RELEASE, f"old-{name}", inputs, protect=True)
 
 
 def chart_image(repository: str) -> Object:
@@ -173,6 +157,25 @@ SPREAD = {
 }
 JOB = {"app": "feature-jobs"}
 NEVER = {"restartPolicy": "Never"}
+UNCOUNTED = {
+    "rules": [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [75]}},
+    ]
+}
+"""Ends of a pod that are no failure of its Job."""
+
+
+def run_once(name: str, args: list[str], env: list[Object], after: str = "") -> Resource:
+    """A Job, which another one precedes."""
+    spec = {"backoffLimit": 0, "podFailurePolicy": UNCOUNTED, "activeDeadlineSeconds": 900}
+    return resource(
+        "kubernetes:batch/v1:Job",
+        name,
+        {"metadata": named(f"feast-{name}"), "spec": {**spec, "template": pod(JOB, container(name, args, env), **NEVER)}},
+        dependencies=(urn("kubernetes:batch/v1:Job", after),) if after else (),
+    )
+
 
 GOOD = (
     resource(
@@ -282,23 +285,9 @@ GOOD = (
         "budget",
         {"metadata": named("feature-server"), "spec": {"maxUnavailable": 1, "selector": {"matchLabels": SERVER}}},
     ),
-    resource(
-        "kubernetes:batch/v1:Job",
-        "apply",
-        {
-            "metadata": named("feast-apply"),
-            "spec": {
-                "backoffLimit": 3,
-                "activeDeadlineSeconds": 900,
-                "template": pod(
-                    JOB,
-                    container("apply", ["feast", "apply"], registry_user("apply", "auto")),
-                    initContainers=[container("check", ["check", "--against", "registry"], registry_user("check", "verify"))],
-                    **NEVER,
-                ),
-            },
-        },
-    ),
+    run_once("roles", ["prepare-registry"], []),
+    run_once("check", ["check", "--against", "registry", "--format", "text"], registry_user("check", "verify"), after="roles"),
+    run_once("apply", ["feast", "apply"], registry_user("apply", "auto"), after="check"),
     resource(
         "kubernetes:batch/v1:CronJob",
         "nightly",
@@ -311,9 +300,11 @@ GOOD = (
                 "startingDeadlineSeconds": 3600,
                 "successfulJobsHistoryLimit": 3,
                 "failedJobsHistoryLimit": 3,
+                "suspend": False,
                 "jobTemplate": {
                     "spec": {
-                        "backoffLimit": 2,
+                        "backoffLimit": 0,
+                        "podFailurePolicy": UNCOUNTED,
                         "activeDeadlineSeconds": 7200,
                         "ttlSecondsAfterFinished": 3600,
                         "template": pod(
@@ -382,10 +373,11 @@ GOOD = (
             "spec": {"groups": [{"rules": [{"alert": "Stale", "expr": "time() - kube_cronjob_status_last_successful_time > 93600"}]}]},
         },
     ),
-    chart(
-        "feast-redis",
+    *chart("feast-redis", "redis-sentinel"),
+    *chart("feast-postgresql", "postgresql-replication"),
+    release(
+        "redis",
         {
-            "fullnameOverride": "feast-redis",
             "global": {"security": {"allowInsecureImages": True}},
             "image": chart_image("redis"),
             "architecture": "replication",
@@ -396,18 +388,15 @@ GOOD = (
             "sentinel": {"enabled": True, "quorum": 2, "service": {"type": "ClusterIP"}},
         },
     ),
-    chart(
-        "feast-postgresql",
+    release(
+        "postgresql",
         {
-            "fullnameOverride": "feast-postgresql",
             "image": chart_image("postgresql"),
             "architecture": "replication",
             "auth": {"username": "feast", "existingSecret": "feast-postgresql-auth", "secretKeys": {"userPasswordKey": "password"}},
             "primary": {"persistence": {"enabled": True}, "networkPolicy": {"enabled": True, "allowExternal": False}},
         },
     ),
-    *rendered("redis-sentinel", "feast-redis"),
-    *rendered("postgresql-replication", "feast-postgresql"),
 )
 REDIS = "feast-redis:StatefulSet/feast-redis-node"
 REDIS_CONFIGURATION = "feast-redis:ConfigMap/feast-redis-configuration"
@@ -415,8 +404,8 @@ POSTGRESQL = "feast-postgresql:StatefulSet/feast-postgresql-read"
 
 
 def good() -> dict[str, Resource]:
-    """The stack by logical name; a copy, to be damaged."""
-    return {each.name: replace(each, props=copy.deepcopy(dict(each.props))) for each in GOOD}
+    """The stack by what its resources are called; a copy, to be damaged."""
+    return {handle(each): replace(each, props=copy.deepcopy(dict(each.props))) for each in GOOD}
 
 
 def plain_pod_kinds() -> list[str]:
@@ -475,7 +464,7 @@ DECIDING = {
         "containers.0.args.1",
         "env.1.valueFrom.secretKeyRef.key",
         "env.1.valueFrom.secretKeyRef.name",
-        "Containers.0.args.0",
+        "containers.0.args.2",
     ),
     "feast-store-hosts-resolve": ("env.1.name", "env.1.value"),
     "feast-hash-seed-pinned": ("env.1.name", "env.2.name", "containers.0.args.0", "containers.0.args.1"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from feast_eks_policies.rule import Resource
+from tests.policies.charts import handle
 from tests.policies.recording import Recording
-from tests.policies.resources_kubernetes import rendered
 
 GONE = object()
 """The property, or with no path the whole resource, is removed."""
@@ -38,6 +38,7 @@ class Edited(Seed):
     """A change of one resource of production's program: `path` has dots, and `name=x` for the list element of that name.
 
     `value` may be a function of what was there. A path that starts with @ is a field of the resource itself, such as @protect.
+    A chart's object is called by its kind too (`charts.handle`).
     """
 
     resource: str
@@ -61,9 +62,9 @@ def edited(recording: Recording, seed: Edited) -> Recording:
         recording = edited(recording, other)
 
     def each(resources: list[Resource]) -> list[Resource]:
-        assert seed.resource in {resource.name for resource in resources}, f"the program registers no {seed.resource}"
-        kept = [r for r in resources if r.name != seed.resource or seed.path]
-        return [_edited(r, seed) if r.name == seed.resource else r for r in kept]
+        assert seed.resource in {handle(resource) for resource in resources}, f"the program registers no {seed.resource}"
+        kept = [r for r in resources if handle(r) != seed.resource or seed.path]
+        return [_edited(r, seed) if handle(r) == seed.resource else r for r in kept]
 
     return Recording(each(recording.inputs), each(recording.outputs), [])
 
@@ -90,17 +91,6 @@ def _changed(place: Any, path: list[str], value: Any) -> Any:
     else:
         place[key] = _changed(place[key], path[1:], value)
     return place
-
-
-def with_chart_objects(recording: Recording) -> Recording:
-    """The recording with the objects of its two charts, which a recording engine cannot render."""
-    charts = {resource.name: resource.urn for resource in recording.inputs}
-    children = [
-        replace(child, parent=charts[chart])
-        for chart, file in (("feast-redis", "redis-sentinel"), ("feast-postgresql", "postgresql-replication"))
-        for child in rendered(file, chart)
-    ]
-    return Recording([*recording.inputs, *children], [*recording.outputs, *children], [])
 
 
 def replaced(old: str, new: str) -> Callable[[str], str]:

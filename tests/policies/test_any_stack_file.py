@@ -50,7 +50,6 @@ CHOSEN = {
     "required-tags": lambda config: len(config.get("tags") or {}) < 5,
     "image-digest": by_tag,
     "image-registry-allowed": of_others,
-    "image-verification-not-bypassed": lambda config: by_tag(config) or of_others(config),
     "s3-encryption-kms": lambda config: at(config, "offline_store", "encryption") == "s3",
     "s3-logging": lambda config: not at(config, "offline_store", "log_bucket"),
     "s3-not-destroyable": unprotected,

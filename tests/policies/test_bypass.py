@@ -26,6 +26,11 @@ def test_the_programs_break_every_rule():
     assert {rule for _, rule, _ in CASES} == {rule.name for rule in RULES}
 
 
+def test_every_rule_speaks_when_its_resource_is_registered_as_providers_do():
+    """A rule that waits for what no provider shows is silent for ever; see `test_charts.py` for what is shown of a chart."""
+    assert {rule.name for rule in RULES} - {violation.rule for program in PROGRAMS for violation in violations(program)} == set()
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_use_none_of_our_components(program):
     assert not re.search(r"^\s*(from|import) feast_eks", (DIRECTORY / f"{program}.py").read_text(), re.MULTILINE)

@@ -1,12 +1,11 @@
 """Stores that lose, forget or give away, and a Feast that reads another thing than was written: one thing is broken at a time."""
 
-from dataclasses import replace
-
 import pytest
 
 from feast_eks_policies import durability, integrity, online_store, serving
 from feast_eks_policies.stores import database, stores
 from feast_eks_policies.values import UNKNOWN
+from tests.policies.charts import handle
 from tests.policies.resources_aws import ABSENT, as_recording, changed, resource
 from tests.policies.resources_kubernetes import (
     CANARY,
@@ -18,6 +17,7 @@ from tests.policies.resources_kubernetes import (
     WEEK,
     assert_found,
     assert_not_hidden,
+    chart,
     container,
     contract,
     damaged,
@@ -28,7 +28,7 @@ from tests.policies.resources_kubernetes import (
     identifier,
     named,
     pod,
-    rendered,
+    registry_user,
     rules_of,
 )
 
@@ -41,6 +41,7 @@ CONF = ("data", "redis.conf")
 PG_PATH = "postgresql+psycopg://${U}:${P}@%s:5432/feast%s"
 CLAIMS = "spec.persistentVolumeClaimRetentionPolicy"
 PRIMARY = "feast-postgresql:StatefulSet/feast-postgresql-primary"
+MONITOR = "port 26379\nsentinel monitor feast feast-redis-node-0.feast-redis-headless 6379 %s\n"
 GOOD_CONF = "appendonly yes\nmaxmemory 600mb\nmaxmemory-policy noeviction\n"
 
 
@@ -63,35 +64,39 @@ def deployment(name, template):
 STORES = [
     ("redis-auth", REDIS, f"{C}.env", [{"name": "ALLOW_EMPTY_PASSWORD", "value": "yes"}], "ALLOW_EMPTY_PASSWORD"),
     ("redis-auth", REDIS, f"{C}.env", [], "without password or users"),
-    ("redis-auth", "feast-redis", "values.auth.enabled", False, "values.auth.enabled is false"),
+    ("redis-auth", "old-redis", "values.auth.enabled", False, "values.auth.enabled is false"),
     ("redis-auth", REDIS_CONFIGURATION, CONF, f"{GOOD_CONF}protected-mode no\n", "protected-mode no"),
     ("redis-auth", "users", ("stringData", "users.acl"), "user default on nopass ~* &* +@all\n", "nopass"),
     ("redis-auth", REDIS_CONFIGURATION, ("data", "users.acl"), "user reader on nopass ~* +get\n", "nopass"),
     ("redis-noeviction", REDIS_CONFIGURATION, CONF, "appendonly yes\nmaxmemory 600mb\nmaxmemory-policy allkeys-lru", "allkeys-lru"),
     ("redis-noeviction", REDIS_CONFIGURATION, ("data", "master.conf"), "maxmemory-policy volatile-lru\n", "volatile-lru"),
     ("redis-noeviction", REDIS_CONFIGURATION, CONF, "appendonly yes\n", "no maxmemory"),
-    ("redis-noeviction", "feast-redis", "values.commonConfiguration", "appendonly yes\nmaxmemory 1gb\nmaxmemory-policy allkeys-lfu", "lfu"),
+    ("redis-noeviction", "old-redis", "values.commonConfiguration", "appendonly yes\nmaxmemory 1gb\nmaxmemory-policy allkeys-lfu", "lfu"),
     ("redis-aof", REDIS_CONFIGURATION, CONF, "maxmemory 600mb\nappendonly no\n", "appendonly yes"),
     ("redis-aof", REDIS_CONFIGURATION, CONF, "maxmemory 600mb\n", "appendonly yes"),
     ("redis-aof", REDIS_CONFIGURATION, CONF, f"{GOOD_CONF}appendfsync no\n", "appendfsync no"),
-    ("redis-aof", "feast-redis", "values.commonConfiguration", "maxmemory 1gb\n", "values.commonConfiguration"),
-    ("redis-ha-prod", "feast-redis", "values.architecture", "standalone", "one node down"),
-    ("redis-ha-prod", "feast-redis", "values.sentinel.enabled", False, "sentinel.enabled"),
-    ("redis-ha-prod", "feast-redis", "values.replica.replicaCount", 2, "replicaCount is 2"),
-    ("redis-ha-prod", "feast-redis", "values.replica.replicaCount", 4, "replicaCount is 4"),
-    ("redis-ha-prod", "feast-redis", "values.sentinel.quorum", 1, "the majority of 3 is 2"),
+    ("redis-aof", "old-redis", "values.commonConfiguration", "maxmemory 1gb\n", "values.commonConfiguration"),
+    ("redis-ha-prod", "old-redis", "values.architecture", "standalone", "one node down"),
+    ("redis-ha-prod", "old-redis", "values.sentinel.enabled", False, "sentinel.enabled"),
+    ("redis-ha-prod", "old-redis", "values.replica.replicaCount", 2, "replicaCount is 2"),
+    ("redis-ha-prod", "old-redis", "values.replica.replicaCount", 4, "replicaCount is 4"),
+    ("redis-ha-prod", "old-redis", "values.sentinel.quorum", 1, "the majority of 3 is 2"),
+    ("redis-ha-prod", REDIS_CONFIGURATION, ("data", "sentinel.conf"), MONITOR % 1, "the majority of 3 is 2"),
+    ("redis-ha-prod", REDIS_CONFIGURATION, ("data", "sentinel.conf"), MONITOR % 3, "the majority of 3 is 2"),
+    ("redis-ha-prod and service-selects-pods", REDIS, f"{SPEC}.containers.1", ABSENT, "no Sentinel beside it"),
     ("redis-ha-prod", REDIS, "spec.replicas", 2, "nobody to take over"),
     ("redis-ha-prod", REDIS, "spec.replicas", 4, "half of an even number"),
     ("store-has-volume and stateful-protected", REDIS, "spec.volumeClaimTemplates", ABSENT, "redis data in no persistent volume"),
     ("store-has-volume", POSTGRESQL, "spec.volumeClaimTemplates", [], "postgresql data in no persistent volume"),
-    ("store-has-volume", "feast-redis", "values.replica.persistence.enabled", False, "values.replica.persistence.enabled"),
-    ("store-has-volume", "feast-postgresql", "values.primary.persistence.enabled", False, "values.primary.persistence.enabled"),
+    ("store-has-volume", "old-redis", "values.replica.persistence.enabled", False, "values.replica.persistence.enabled"),
+    ("store-has-volume", "old-postgresql", "values.primary.persistence.enabled", False, "values.primary.persistence.enabled"),
     ("volume-claims-retained", REDIS, CLAIMS, {"whenDeleted": "Delete"}, "whenDeleted is Delete"),
     ("volume-claims-retained", POSTGRESQL, CLAIMS, {"whenDeleted": "Retain", "whenScaled": "Delete"}, "whenScaled is Delete"),
     ("volume-claims-retained", "gp3", "reclaimPolicy", ABSENT, "reclaimPolicy is Delete"),
-    ("stateful-protected", "feast-redis", "@protect", False, "protect is off"),
-    ("postgres-ha-prod", "feast-postgresql", "values.architecture", "standalone", "one node down is the registry down"),
-    ("postgres-ha-prod", "feast-postgresql", "values.architecture", ABSENT, "one node down is the registry down"),
+    ("stateful-protected", REDIS, "@protect", False, "protect is off"),
+    ("stateful-protected", "old-redis", "@protect", False, "protect is off"),
+    ("postgres-ha-prod", "old-postgresql", "values.architecture", "standalone", "one node down is the registry down"),
+    ("postgres-ha-prod", "old-postgresql", "values.architecture", ABSENT, "one node down is the registry down"),
     ("postgres-ha-prod", POSTGRESQL, "spec.replicas", 0, "without a replica"),
 ]
 
@@ -125,9 +130,12 @@ FEAST = [
     ("feast-server-hardened", "definitions", FILE, store("auth", {"type": "kubernetes"}), "auth.type kubernetes"),
     ("feast-server-hardened and netpol-per-workload", "server-from-clients", None, ABSENT, "listens to the whole namespace"),
     ("feast-server-hardened", "server-from-clients", "spec.policyTypes", ["Egress"], "listens to the whole namespace"),
-    ("feast-apply-gated", "apply", GATES, ABSENT, "no init container compares them"),
-    ("feast-apply-gated", "apply", f"{GATES}.0.args", ["lock"], "no init container compares them"),
-    ("feast-apply-gated", "apply", f"{GATES}.0.env.1.valueFrom.secretKeyRef.name", "apply-credentials", "it could write"),
+    ("feast-apply-gated", "apply", "@dependencies", (), "nothing before it compares"),
+    ("feast-apply-gated", "check", None, ABSENT, "nothing before it compares"),
+    ("feast-apply-gated", "check", f"{C}.args", ["lock"], "nothing before it compares"),
+    ("feast-apply-gated", "check", f"{C}.args", ["check", "--against", "git:origin/main"], "nothing before it compares"),
+    ("feast-apply-gated", "check", "metadata.annotations", {"pulumi.com/skipAwait": "true"}, "nothing before it compares"),
+    ("feast-apply-gated", "check", f"{C}.env.1.valueFrom.secretKeyRef.name", "apply-credentials", "it could write"),
     ("feast-registry-shared", "definitions", FILE, store("registry", "data/registry.db"), "registry is a file"),
     (
         "feast-registry-shared and feast-serves-while-materializing and feast-pool-recycle and feast-server-hardened",
@@ -283,13 +291,9 @@ def test_redis_with_users_or_a_file_of_its_own_is_not_called_open(given):
     assert findings({"cache": deployment("cache", given)}, "redis-auth") == []
 
 
-def test_children_are_protected_with_their_chart_and_everything_above_it():
-    unprotected = replace(good()["feast-redis"], protect=False, parent="urn:above")
-    above = resource("feast-eks:index:OnlineStore", "above", {}, protect=True)
-    resources = good() | {"feast-redis": unprotected, "above": replace(above, urn="urn:above")}
-    assert [str(v) for v in findings(resources, "stateful-protected")] == []
-    resources["above"] = replace(resources["above"], protect=False)
-    assert {v.resource for v in findings(resources, "stateful-protected")} == {"feast-redis", REDIS}
+def test_a_protected_chart_is_no_protection_of_an_object_that_does_not_take_after_it():
+    assert {v.resource for v in findings(damaged(REDIS, "@protect", False), "stateful-protected")} == {"feast-redis:feast/feast-redis-node"}
+    assert findings(damaged("feast-redis", "@protect", False), "stateful-protected") == [], "the chart itself holds nothing"
 
 
 def test_a_claim_alone_is_protected_too():
@@ -325,6 +329,35 @@ def test_a_run_of_other_definitions_says_nothing_about_these():
     assert any("no CronJob" in v.message for v in findings(damaged("nightly", volumes, "elsewhere"), "ttl-vs-schedule"))
 
 
+GATE = ["check", "--against", "registry"]
+
+
+def test_a_gate_in_the_same_pod_is_one_too():
+    alone = damaged("apply", "@dependencies", ())
+    gated = changed(alone, "apply", GATES, [container("check", GATE, registry_user("check", "verify"))])
+    assert [str(v) for v in findings(gated, "feast-apply-gated")] == []
+    (owned,) = findings(changed(gated, "apply", f"{GATES}.0.env", registry_user("apply", "verify")), "feast-apply-gated")
+    assert "initContainers[0].env[REGISTRY_PASSWORD] is the credential of what it guards" in owned.message
+
+
+def test_a_gate_may_be_several_steps_back():
+    between = changed(good(), "definitions", "@dependencies", (good()["check"].urn,))
+    resources = changed(between, "apply", "@dependencies", (between["definitions"].urn,))
+    assert [str(v) for v in findings(resources, "feast-apply-gated")] == []
+
+
+def test_a_gate_that_is_not_known_yet_is_believed():
+    for path in ("spec", "spec.template", SPEC, f"{SPEC}.containers", f"{C}.args", f"{C}.args.0"):
+        assert findings(damaged("check", path, UNKNOWN), "feast-apply-gated") == [], path
+    assert findings(changed(damaged("apply", "@dependencies", ()), "apply", GATES, UNKNOWN), "feast-apply-gated") == []
+
+
+def test_a_job_is_no_gate_of_what_runs_again():
+    again = changed(good(), "nightly", "spec.jobTemplate.spec.template.spec.containers.0.args", ["apply"])
+    again = changed(again, "nightly", "@dependencies", (again["check"].urn,))
+    assert {v.resource for v in findings(again, "feast-apply-gated")} == {"nightly"}
+
+
 def test_a_server_of_ours_is_a_feature_server_as_well():
     own = changed(good(), "server", f"{C}.args", ["serve", "--port", "6566"])
     loose = changed(own, "server", f"{C}.env.2.value", "auto")
@@ -337,10 +370,10 @@ def test_a_server_that_takes_all_of_applys_secret_is_caught():
     assert any("envFrom" in v.message for v in findings(both, "feast-server-hardened"))
 
 
-@pytest.mark.parametrize("chart", ["redis-standalone", "postgresql-standalone"])
-def test_charts_of_one_node_break_only_the_rules_about_copies(chart):
-    children = {each.name: replace(each, protect=True) for each in rendered(chart, "chart")}
+@pytest.mark.parametrize("file", ["redis-standalone", "postgresql-standalone"])
+def test_charts_of_one_node_break_only_the_rules_about_copies(file):
+    objects = {handle(each): each for each in chart("chart", file)}
     lone = {"netpol-default-deny", "redis-ha-prod", "postgres-ha-prod", "image-registry-allowed", "image-digest"}
-    found = as_recording(children).violations({}, KUBERNETES_RULES)
+    found = as_recording(objects).violations({}, KUBERNETES_RULES)
     assert {v.rule for v in found} <= lone, [str(v) for v in found]
     assert {"redis-ha-prod", "postgres-ha-prod"} & {v.rule for v in found}, "a single node has no copy"

@@ -36,7 +36,7 @@ WORKLOADS = [
     ("resources-set", "apply", f"{C}.resources.requests.memory", "plenty", "no positive quantity"),
     ("resources-set", REDIS, f"{C}.resources.limits.memory", "4Gi", "a store's memory"),
     ("resources-set", POSTGRESQL, f"{C}.resources.requests.memory", "128Mi", "a store's memory"),
-    ("resources-set", "feast-redis", "values.replica.resourcesPreset", "nano", "resourcesPreset is nano"),
+    ("resources-set", "old-redis", "values.replica.resourcesPreset", "nano", "resourcesPreset is nano"),
     ("probes-set", "server", f"{C}.readinessProbe", ABSENT, "readinessProbe is missing"),
     ("probes-set", "server", f"{C}.livenessProbe", ABSENT, "livenessProbe is missing"),
     ("probes-set", "server", f"{C}.livenessProbe.failureThreshold", 0, "restarted before it is spared"),
@@ -129,7 +129,7 @@ HARMLESS = [
     ("budget", "spec.selector", {"matchExpressions": [{"key": "app", "operator": "In", "values": ["feature-server"]}]}),
     ("nightly", "spec.schedule", "0 3 * * *"),
     ("nightly", f"{RUN}.template.spec.restartPolicy", "OnFailure"),
-    ("apply", "spec.backoffLimit", 0),
+    ("apply", "spec.backoffLimit", 3),
 ]
 
 

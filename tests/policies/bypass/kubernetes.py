@@ -11,6 +11,7 @@ REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 DIGEST = "sha256:5de61d8994b5909b607677bbf0baeb35857eaf4f923a9e1cf8a1269517fae2de"
 NAMESPACE = "bypass"
 DAY = 86_400
+GATE = ("check", "--against", "registry")
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 
 cluster = pulumi.ResourceOptions(provider=kubernetes.Provider("cluster", context="feast-dev", cluster_identifier="feast-dev"))
@@ -233,13 +234,15 @@ kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
 deployment("latest", container("latest", image=image("latest", tag="latest")))
 deployment("by-tag", container("by-tag", image=f"{REGISTRY}/by-tag:1.0"))
 deployment("of-somebody", container("of-somebody", image=f"docker.io/somebody/something@{DIGEST}"))
-kubernetes.helm.v4.Chart(
+kubernetes.helm.v3.Release(
     "unverified",
+    name="unverified",
     chart="./unverified",
     namespace=NAMESPACE,
     values={"global": {"security": {"allowInsecureImages": True}}},
     opts=cluster,
 )
+kubernetes.helm.v4.Chart("nothing-wrong-with-a-chart", chart="./unverified", namespace=NAMESPACE, opts=cluster)
 
 # Jobs.
 cron_job("overlapping", "report", concurrency="Allow")
@@ -247,6 +250,15 @@ endless = job("endless", "count")
 del endless["active_deadline_seconds"]
 kubernetes.batch.v1.Job("endless", metadata=metadata("endless"), spec=endless, opts=cluster)
 kubernetes.batch.v1.Job("ungated", metadata=metadata("ungated"), spec=job("ungated", "feast", "apply"), opts=cluster)
+gate = kubernetes.batch.v1.Job(
+    "gate", metadata=metadata("gate"), spec=job("gate", *GATE, env=[secret_variable("PASSWORD", "reader")]), opts=cluster
+)
+kubernetes.batch.v1.Job(
+    "gated",
+    metadata=metadata("gated"),
+    spec=job("gated", "apply", env=[secret_variable("PASSWORD", "owner")]),
+    opts=pulumi.ResourceOptions.merge(cluster, pulumi.ResourceOptions(depends_on=[gate])),
+)
 
 # Stores.
 redis("nothing-wrong-either")
@@ -272,7 +284,7 @@ cron_job("nightly", "materialize", volumes=[{"name": "repo", "config_map": {"nam
 kubernetes.batch.v1.Job(
     "owner",
     metadata=metadata("owner"),
-    spec=job("owner", "apply", env=[secret_variable("PASSWORD", "owner")], init_containers=[container("gate", "check")]),
+    spec=job("owner", "apply", env=[secret_variable("PASSWORD", "owner")], init_containers=[container("gate", *GATE)]),
     opts=cluster,
 )
 deployment("over-privileged", container("over-privileged", "serve", env=[secret_variable("PASSWORD", "owner")]))
