@@ -182,8 +182,8 @@ class Toolbox:
             self._doing = f"downloading {tool.name}"
             try:
                 built = self._download(tool, release, self._downloads)
-            except (NotDownloaded, OSError, ValueError) as error:  # whatever it is, the build may still go well
-                self._why_built[tool.name] = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the build may still go well
+                self._why_built[tool.name] = str(error) or type(error).__name__
             else:
                 self._note(f"{tool.name}: downloaded from {release.url}")
                 self._have(tool, built)
