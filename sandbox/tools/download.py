@@ -43,7 +43,7 @@ class Limits:
     stall_seconds: float = 15.0
     """Without a byte."""
     whole_seconds: float = 300.0
-    """For one file. kube-apiserver, 90 MB, needs a line of 2.5 Mbit/s."""
+    """For one file. kube-apiserver, about 90 MB, needs a line of 2.5 Mbit/s."""
     file_bytes: int = 512 * MIB
     checksums_bytes: int = MIB
 
@@ -104,8 +104,8 @@ class Downloads:
     def _ask(self, host: str) -> None:
         try:
             self._open(f"https://{host}/", method="HEAD").close()
-        except NotDownloaded:
-            return  # remembered where it is silent; any status is an answer
+        except Exception:  # noqa: BLE001 - silence is remembered, any status is an answer, anything else shows when a file is asked for
+            return
 
     def _published_digest(self, release: Release, stopped: Callable[[], bool]) -> str:
         text = io.BytesIO()
@@ -145,7 +145,7 @@ class Downloads:
             response: http.client.HTTPResponse = self._opener.open(request, timeout=self._limits.answer_seconds)
         except HTTPError as error:
             error.close()
-            raise NotDownloaded(f"{host}: {error.code} {error.reason} for {_file(url)}") from None
+            raise NotDownloaded(f"{host}: {error.code} {_said(error.reason)} for {_file(url)}") from None
         except URLError as error:
             raise self._give_up(host, self._no_answer if isinstance(error.reason, TimeoutError) else _said(error.reason)) from None
         except (OSError, http.client.HTTPException) as error:

@@ -361,6 +361,10 @@ def broken(host):
     host.files[FILE] = lambda request: request.wfile.write(b"not HTTP\r\n\r\n")
 
 
+def in_a_circle(host):
+    host.files[FILE] = redirect_to(f"{host.url}{FILE}")
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -376,6 +380,7 @@ def broken(host):
         (no_executable, "does not run as v1.2.3"),
         (too_large, "tool is larger than 2048 bytes"),
         (broken, "not HTTP"),
+        (in_a_circle, "302 "),
     ],
 )
 def test_what_is_not_as_published_is_built_and_nothing_of_it_is_kept(workshop, authority, host, damage, why):
@@ -518,6 +523,16 @@ def test_name_servers_that_say_nothing_hold_up_no_build(workshop, monkeypatch):
     finally:
         ending.set()
     assert sorted(asked) == sorted(hosts), "each once, and all at the same time"
+
+
+def test_a_question_that_fails_in_a_way_nobody_thought_of_is_no_traceback(workshop, authority, host, monkeypatch):
+    shown = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: shown.append(arguments.exc_value))
+    downloads = Downloads(authority.trust, PATIENT)
+    monkeypatch.setattr(downloads._opener, "open", lambda *_, **__: 1 / 0)
+    workshop.toolbox(workshop.tool(release=host.release()), downloads=downloads).path("tool")
+    assert shown == []
+    assert lines_about(workshop) == ["tool: not downloaded (division by zero), built"]
 
 
 def test_without_name_servers_it_is_said_so(workshop, monkeypatch):
