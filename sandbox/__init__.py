@@ -5,7 +5,7 @@
     state         places on disk, and the lock that lets one command work at a time
     machine       can the sandbox run here, and what has to be installed first
     progress      what the user sees while waiting, and when something fails
-    tools         Kubernetes, etcd, CoreDNS, helm, Pulumi and its Kubernetes provider: found, or built from their Go modules
+    tools         Kubernetes, etcd, CoreDNS, Pulumi and its Kubernetes provider: found, downloaded, or built from their Go modules
     daemons       processes that outlive the command that started them
     network, certificates, control_plane, node, dns, storage    the cluster, one module per part
     s3            S3, IAM and STS

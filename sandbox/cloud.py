@@ -29,7 +29,7 @@ from sandbox import (
 )
 from sandbox.kubectl import Kubectl
 from sandbox.progress import Progress, SandboxError, Step, wait_until
-from sandbox.tools import TOOLS, Tool, Toolbox
+from sandbox.tools import TOOLS, Downloads, Tool, Toolbox
 
 STEPS = 10
 STEPS_BORROWED = 4
@@ -76,8 +76,9 @@ def bring_up(progress: Progress, context: str = "") -> Cloud:
 
     The caller holds the lock.
     """
+    downloads = Downloads.chosen(os.environ)
     _take_over(progress, context or OWN)
-    toolbox = Toolbox(state.CACHE / "tools", state.LOGS / "tools.log", _tools(context), _path_without_ours())
+    toolbox = Toolbox(state.CACHE / "tools", state.LOGS / "tools.log", _tools(context), _path_without_ours(), downloads)
     try:
         with progress.step("This machine") as step:
             _prepare_machine(step, own_cluster=not context)
@@ -245,7 +246,7 @@ def _install_pulumi(step: Step, toolbox: Toolbox) -> None:
 def _link(executable: Path, place: Path) -> None:
     """Put a tool into the sandbox's bin directory.
 
-    One of our builds becomes a file there and not a symbolic link: the engine looks for its language hosts beside the file
+    One from the cache becomes a file there and not a symbolic link: the engine looks for its language hosts beside the file
     that it really is. One found on PATH stays where it is, with the language hosts that came with it.
     """
     if place.exists() and place.samefile(executable):

@@ -63,7 +63,11 @@ def parts(settings: Settings) -> list[Part]:
 
 def runs(settings: Settings) -> list[Part]:
     """What comes and goes: with an update, and every night."""
-    one_off = {"image check": image_check.RESOURCES, "registry roles, gate, apply": definitions.RESOURCES, "smoke test": smoke_test.RESOURCES}
+    one_off = {
+        "image check": image_check.RESOURCES,
+        "registry roles, gate, apply": definitions.RESOURCES,
+        "smoke test": smoke_test.RESOURCES,
+    }
     found = [Part(name=n, pods=1, most_pods=1, cpu_millicores=r.cpu_millicores, memory_mib=r.memory_mib) for n, r in one_off.items()]
     scheduled: dict[str, MaterializationSettings | SkewProbeSettings] = {materialization.NAME: settings.materialization}
     if settings.skew_probe.enabled:

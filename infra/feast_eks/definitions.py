@@ -144,9 +144,7 @@ class FeatureDefinitions(pulumi.ComponentResource):
                     definitions=args.definitions.volume,
                     client_labels=identity.client_labels,
                     containers=[
-                        Container(
-                            name=step, image=args.image, args=arguments, environment=environment, resources=RESOURCES
-                        ).to_kubernetes()
+                        Container(name=step, image=args.image, args=arguments, environment=environment, resources=RESOURCES).to_kubernetes()
                     ],
                 ),
                 name=pods,

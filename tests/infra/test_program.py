@@ -234,7 +234,9 @@ def test_the_gate_reads_the_live_registry_before_anything_is_applied(deployed):
     assert gate["REGISTRY_USER"]["value"] == "feast_check"
     assert gate["REGISTRY_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": "check-credentials", "key": "registry-password"}
     assert gate["REGISTRY_SCHEMA_MODE"]["value"] == "verify", "else opening the registry would make its tables"
-    assert gate.get("REGISTRY_HOST") == environment(containers["apply"]).get("REGISTRY_HOST"), "a replica may not have what was applied last"
+    assert gate.get("REGISTRY_HOST") == environment(containers["apply"]).get("REGISTRY_HOST"), (
+        "a replica may not have what was applied last"
+    )
     assert not {"ONLINE_STORE_PASSWORD", "AWS_SECRET_ACCESS_KEY", "REGISTRY_ADMIN_PASSWORD"} & set(gate)
     holders = {step for step, container in containers.items() if "REGISTRY_ADMIN_PASSWORD" in environment(container)}
     assert holders == {"roles"}, "one step administers"
