@@ -163,7 +163,7 @@ def test_values_that_the_program_sets_are_found_when_changed_by_hand_and_mended(
     found = drift(cloud, clone)
     assert found.returncode != 0, found.stdout
     for changed in (config_map, "materialization-nightly", "default-deny", "feast-redis-master"):
-        assert re.search(rf"~ .*\n(.*\n){{0,3}}.*{changed}", found.stdout), f"{changed} was not found:\n{found.stdout}"
+        assert re.search(rf"\(update\)\n.*\n.*{changed}\]", found.stdout), f"{changed} was not found:\n{found.stdout}"
     mend(cloud, clone)
     assert kubectl("get", "cronjob", "materialize", "-o", "jsonpath={.spec.suspend}") == "false", "the load stays suspended"
     assert json.loads(kubectl("get", "networkpolicy", "default-deny", "-o", "json"))["spec"]["policyTypes"] == ["Ingress", "Egress"]
