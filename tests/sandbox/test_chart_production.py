@@ -5,6 +5,8 @@ Names, labels, ports, mounts and environment are those of the real charts (redis
 
 import pytest
 
+from feast_eks import registry
+from feast_eks.charts import STARTUP_SECONDS
 from tests.sandbox.charts import RELEASE, Helm, changed, production_values_of, selector_of
 
 
@@ -273,6 +275,11 @@ def test_the_chart_restarts_every_postgresql_on_the_primarys_configuration_and_n
     assert restarted(production, render("postgresql", values)) == list(names)
 
 
+def test_another_configuration_of_the_read_replicas_by_the_program_restarts_them_alone(production, render, monkeypatch):
+    monkeypatch.setattr(registry, "READ_REPLICA_CONFIGURATION", "work_mem = 8MB")
+    assert restarted(production, render("postgresql", production_values_of("postgresql"))) == ["feast-postgresql-read"]
+
+
 def test_each_commit_waits_for_as_many_replicas_as_the_values_say(render):
     values = changed("postgresql", "replication", {"synchronousCommit": "on", "numSynchronousReplicas": 1}, of=production_values_of)
     objects = {"postgresql": render("postgresql", values)}
@@ -372,3 +379,26 @@ def test_a_node_without_persistence_keeps_its_data_and_its_view_in_empty_directo
         "redis-data",
         "sentinel-data",
     ]
+
+
+NODES = [
+    ("feast-redis-node", "redis", ["/health/ping_liveness_local.sh 5"]),
+    ("feast-redis-node", "sentinel", ["/health/ping_sentinel.sh 5"]),
+    ("feast-postgresql-primary", "postgresql", ['exec pg_isready -U "feast" -d "dbname=feast" -h 127.0.0.1 -p 5432']),
+    ("feast-postgresql-read", "postgresql", ['exec pg_isready -U "feast" -d "dbname=feast" -h 127.0.0.1 -p 5432']),
+]
+
+
+@pytest.mark.parametrize(("workload", "container", "command"), NODES)
+def test_no_node_is_restarted_for_being_slow_to_start(production, workload, container, command):
+    probe = container_of(production, workload, container)["startupProbe"]
+    assert probe["exec"]["command"][-1:] == command
+    assert probe["periodSeconds"] * probe["failureThreshold"] == STARTUP_SECONDS
+
+
+def test_only_our_monitors_read_the_exporters(production):
+    """A Prometheus that goes by the charts' annotations would read them a second time."""
+    pod = template_of(production, "feast-redis-node")["metadata"]["annotations"]
+    services = [production["postgresql"]["Service", f"{name}-metrics"]["metadata"]["annotations"] for name in POSTGRESQL_NODES]
+    assert [each["prometheus.io/scrape"] for each in (pod, *services)] == ["false"] * 3
+    assert "prometheus.io/scrape" not in production["redis"]["Service", "feast-redis-metrics"]["metadata"]["annotations"]

@@ -4,11 +4,13 @@ The names, labels, ports, mounts and environment below were read off the real ch
 16.7.27) rendered with the same values.
 """
 
+import os
 import tarfile
 
 import pytest
 import yaml
 
+from tests.infra.engine import PROJECT, run_program, stack_config
 from tests.sandbox.charts import CHARTS, RELEASE, Helm, changed, selector_of, values_of
 
 
@@ -235,6 +237,23 @@ def test_the_policy_of_redis_is_open_only_when_asked(render):
     policy = render("redis", changed("redis", "networkPolicy.allowExternal", value=True))["NetworkPolicy", "feast-redis"]
     assert "from" not in policy["spec"]["ingress"][0]
     assert ("NetworkPolicy", "feast-redis") not in render("redis", changed("redis", "networkPolicy.enabled", value=False))
+
+
+RENDERED = PROJECT / "tests" / "policies" / "rendered"
+STACKS = {"standalone": "local", "sentinel": "prod", "replication": "prod"}
+
+
+@pytest.mark.parametrize("path", sorted(RENDERED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_policies_are_tested_with_what_the_charts_render_for_the_stack_files(helm, path):
+    """UPDATE_GOLDEN=1 writes the files anew; their diff is the review."""
+    chart, _, mode = path.stem.partition("-")
+    stack = STACKS[mode]
+    values = run_program(stack_config(stack), stack=stack).of_type("helm.sh/v4:Chart")[RELEASE[chart]].inputs["values"]
+    rendered = helm(chart, values)
+    assert rendered.returncode == 0, rendered.stderr
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(rendered.stdout)
+    assert rendered.stdout == path.read_text()
 
 
 @pytest.mark.parametrize("chart", ["redis", "postgresql"])
