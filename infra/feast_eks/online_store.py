@@ -88,7 +88,9 @@ def online_store_values(
         "commonConfiguration": redis_configuration(settings),
         # Where it may connect to stands in the namespace's own table: each other, and name resolution.
         "networkPolicy": {"enabled": True, "allowExternal": False, "allowExternalEgress": False, **_who_reads_metrics(monitored_from)},
-        "metrics": charts.exporter_values(settings.exporter_image, monitored=monitored_from is not None),
+        "metrics": charts.exporter_values(
+            settings.exporter_image, monitored=monitored_from is not None, podAnnotations=charts.NOT_BY_ANNOTATION
+        ),
     }
     if settings.mode == "standalone":
         return values | {"master": node}
@@ -110,6 +112,7 @@ def online_store_values(
             # Its view of who is master outlives a restart of all; without it the first node would be, however stale.
             "persistence": {"enabled": True, "size": "1Gi", "storageClass": settings.storage_class or ""},
             "resources": Resources(cpu_millicores=50, memory_mib=SENTINEL_MEMORY_MIB).to_kubernetes(),
+            "startupProbe": charts.startup_probe(),
             **environment,
         },
     }

@@ -7,12 +7,18 @@ import pulumi_kubernetes as kubernetes
 
 from feast_eks import charts
 from feast_eks.addresses import REGISTRY_DATABASE, REGISTRY_NAME, REGISTRY_PORT
-from feast_eks.identities import APPLY, REGISTRY_AUTH_SECRET, REGISTRY_CLIENT_LABEL
+from feast_eks.identities import APPLY, REGISTRY_AUTH_SECRET, REGISTRY_CLIENT_LABEL, sha256_hex
 from feast_eks.settings import RegistrySettings
 from feast_eks.workload import Object
 
 MOST_WAL_MB = 2048
-"""How far a replica may fall behind and still catch up; one that fell further is cloned anew. A tenth of a small volume."""
+"""How far a replica may fall behind and still catch up; of a small volume it is a tenth.
+
+One that fell further stays behind until its claim and its pod are deleted (docs/operations.md), and is then cloned.
+"""
+
+READ_REPLICA_CONFIGURATION = "hot_standby_feedback = on"
+"""A long read on a replica is not cancelled because the primary cleaned up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,7 @@ def registry_values(settings: RegistrySettings, *, monitored: bool = False) -> O
         },
         # One primary: a disruption budget could only block drains, or do nothing.
         "primary": {**node, "pdb": {"create": False}},
-        "metrics": charts.exporter_values(settings.exporter_image, monitored=monitored),
+        "metrics": charts.exporter_values(settings.exporter_image, monitored=monitored, service={"annotations": charts.NOT_BY_ANNOTATION}),
     }
     if settings.mode == "standalone":
         return values
@@ -83,8 +89,9 @@ def registry_values(settings: RegistrySettings, *, monitored: bool = False) -> O
             "replicaCount": settings.read_replicas,
             "pdb": {"create": settings.read_replicas > 1},
             "affinity": _apart(settings),
-            # A long read on a replica is not cancelled because the primary cleaned up.
-            "extendedConfiguration": "hot_standby_feedback = on",
+            "extendedConfiguration": READ_REPLICA_CONFIGURATION,
+            # The chart restarts the replicas when the primary's configuration changes, not when theirs does.
+            "podAnnotations": {"checksum/read-replica-configuration": sha256_hex(READ_REPLICA_CONFIGURATION)},
         }
     }
 

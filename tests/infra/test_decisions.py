@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 import yaml
 
+from feast_eks import registry
+from feast_eks.charts import READY_SECONDS
 from feast_eks.contract import Contract, read_contract
 from feast_eks.definitions import Definitions
 from feast_eks.feature_store_yaml import feature_store_yaml, key_ttl_seconds
@@ -107,6 +109,35 @@ def test_chart_values_name_secrets_and_carry_none():
     for values in (online_store_values(OnlineStoreSettings()), registry_values(settings().registry)):
         assert values["auth"]["existingSecret"]
         assert not [key for key in values["auth"] if key in {"password", "postgresPassword", "replicationPassword"}]
+
+
+SPREAD_CHECKPOINT_SECONDS = 270
+"""PostgreSQL's checkpoint_timeout and checkpoint_completion_target, by default."""
+
+
+@pytest.mark.parametrize("mode", ["standalone", "highly-available"])
+def test_a_node_that_starts_slowly_is_not_restarted_and_pulumi_waits_for_it(mode):
+    stores = [online_store_values(settings(mode).online_store), registry_values(settings(mode).registry)]
+    nodes = {
+        name: values[name] for values in stores for name in ("master", "replica", "sentinel", "primary", "readReplicas") if name in values
+    }
+    if mode == "highly-available":
+        assert set(nodes["master"]) == {"disableCommands"}, "with Sentinels no node is made of it"
+        del nodes["master"]
+    for name, node in nodes.items():
+        probe = node["startupProbe"]
+        seconds = probe["initialDelaySeconds"] + probe["periodSeconds"] * probe["failureThreshold"]
+        assert probe["enabled"], name
+        assert 2 * SPREAD_CHECKPOINT_SECONDS < seconds < READY_SECONDS, f"{name}: a clone waits for two checkpoints at most, then copies"
+
+
+def test_a_change_of_the_read_replicas_configuration_changes_their_pods(monkeypatch):
+    values = registry_values(settings("highly-available").registry)
+    monkeypatch.setattr(registry, "READ_REPLICA_CONFIGURATION", "hot_standby_feedback = off")
+    changed = registry_values(settings("highly-available").registry)
+    assert changed["readReplicas"]["extendedConfiguration"] == "hot_standby_feedback = off"
+    assert changed["readReplicas"]["podAnnotations"] != values["readReplicas"]["podAnnotations"], "PostgreSQL reads it at its start"
+    assert changed["primary"] == values["primary"], "the only primary restarts for nothing"
 
 
 def test_files_in_folders_keep_their_place_in_the_config_map():

@@ -513,6 +513,17 @@ def test_every_image_of_a_chart_is_named(charts):
         assert all(image["registry"] and image["repository"] and (image["tag"] or image["digest"]) for image in images), name
 
 
+def test_a_local_stack_that_names_no_chart_has_bitnamis():
+    """As the README says for machines that reach the registry; everything else stays the sandbox's."""
+    local = stack_config()
+    stores = {key: {k: v for k, v in local[f"feast-eks:{key}"].items() if k != "chart"} for key in ("registry", "online_store")}
+    ours, real = (run_program(config).of_type("helm.sh/v4:Chart") for config in (local, stack_config(**stores)))
+    for name, chart in real.items():
+        assert chart.inputs["chart"] == f"oci://registry-1.docker.io/bitnamicharts/{name.removeprefix('feast-')}"
+        assert chart.inputs["version"]
+        assert chart.inputs["values"] == ours[name].inputs["values"]
+
+
 def test_nodes_of_a_store_connect_to_what_the_table_lists_only(charts):
     for name, values in charts.items():
         policies = [

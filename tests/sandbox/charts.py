@@ -51,16 +51,27 @@ def selector_of(chart: str, component: str | None = None) -> dict:
 
 
 class Helm:
-    """Runs `helm template` on a stand-in chart."""
+    """Runs `helm template` on a stand-in chart, or on the chart at another location."""
 
-    def __init__(self, cloud, namespace: str = "feast"):
+    def __init__(self, cloud, namespace: str = "feast", location: Path | None = None):
         self._cloud = cloud
         self._namespace = namespace
+        self._location = location
 
-    def template(self, chart: str, values: dict) -> subprocess.CompletedProcess[str]:
+    def template(self, chart: str, values: dict, *options: str) -> subprocess.CompletedProcess[str]:
         """The process, with what it printed."""
         return subprocess.run(
-            ["helm", "template", RELEASE[chart], CHARTS / chart, "--namespace", self._namespace, "--values", "-"],
+            [
+                "helm",
+                "template",
+                RELEASE[chart],
+                self._location or CHARTS / chart,
+                "--namespace",
+                self._namespace,
+                "--values",
+                "-",
+                *options,
+            ],
             env=self._cloud.env,
             input=yaml.safe_dump(values),
             capture_output=True,

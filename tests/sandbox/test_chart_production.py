@@ -5,6 +5,8 @@ Names, labels, ports, mounts and environment are those of the real charts (redis
 
 import pytest
 
+from feast_eks import registry
+from feast_eks.charts import STARTUP_SECONDS
 from tests.sandbox.charts import RELEASE, Helm, changed, production_values_of, selector_of
 
 
@@ -34,7 +36,6 @@ def render(cloud):
             "at '/replica/podAntiAffinityPreset': value must be one of '', 'soft', 'hard'",
         ),
         ("postgresql", "replication.numSynchronousReplicas", 3, "3 of 2 replicas can never confirm a commit"),
-        ("postgresql", "auth.database", "", "the exporter needs a database to connect to"),
         ("postgresql", "tls.enabled", True, "does not implement tls.enabled: true"),
     ],
 )
@@ -207,6 +208,7 @@ def test_the_sentinel_pod_is_as_the_real_chart_has_it(production):
         "/opt/bitnami/scripts/start-scripts": "start-scripts",
         "/health": "health",
         "/opt/bitnami/redis/secrets/": "redis-password",
+        "/data": "redis-data",
         "/opt/bitnami/redis-sentinel/etc": "sentinel-data",
         "/opt/bitnami/redis-sentinel/mounted-etc": "config",
         "/tmp": "empty-dir",
@@ -217,8 +219,10 @@ def test_the_sentinel_pod_is_as_the_real_chart_has_it(production):
 
 def test_whichever_node_is_master_the_disabled_commands_are_gone(production):
     data = production["redis"]["ConfigMap", "feast-redis-configuration"]["data"]
+    start = production["redis"]["ConfigMap", "feast-redis-scripts"]["data"]["start-node.sh"]
+    assert "replica.conf redis.conf" in start, "in some versions of the real chart a node that starts as master reads master.conf"
     for role in ("master", "replica"):
-        assert 'rename-command EVAL ""' in data[f"{role}.conf"], f"a node that starts as {role} reads only its role's file"
+        assert 'rename-command EVAL ""' in data[f"{role}.conf"], role
 
 
 def test_the_sentinels_do_as_the_values_say(production):
@@ -245,16 +249,35 @@ def test_the_replicas_of_postgresql_stream_from_the_primary(production):
         assert "command" not in container_of(production, "feast-postgresql-read", "postgresql"), "the image's entrypoint is the contract"
 
 
-def test_postgresql_restarts_on_its_own_configuration_only_and_finds_it(production, render):
-    before = template_of(production, "feast-postgresql-read")
+def test_the_replicas_of_postgresql_find_their_own_configuration(production):
     mount = {"name": "postgresql-extended-config", "mountPath": "/bitnami/postgresql/conf/conf.d/"}
     assert mount in container_of(production, "feast-postgresql-read", "postgresql")["volumeMounts"]
-    values = changed("postgresql", "readReplicas.extendedConfiguration", "work_mem = 8MB", of=production_values_of)
-    after = {"postgresql": render("postgresql", values)}
-    data = after["postgresql"]["ConfigMap", "feast-postgresql-read-extended-configuration"]["data"]
-    assert data == {"override.conf": "work_mem = 8MB\n"}
-    assert template_of(after, "feast-postgresql-read")["metadata"]["annotations"] != before["metadata"]["annotations"]
-    assert template_of(after, "feast-postgresql-primary") == template_of(production, "feast-postgresql-primary")
+    volumes = template_of(production, "feast-postgresql-read")["spec"]["volumes"]
+    name = "feast-postgresql-read-extended-configuration"
+    assert {"name": mount["name"], "configMap": {"name": name}} in volumes
+    data = production["postgresql"]["ConfigMap", name]["data"]
+    assert data == {"override.conf": production_values_of("postgresql")["readReplicas"]["extendedConfiguration"]}
+
+
+POSTGRESQL_NODES = ("feast-postgresql-primary", "feast-postgresql-read")
+
+
+def restarted(production: dict, objects: dict) -> list[str]:
+    """The kinds of PostgreSQL whose pods are replaced when these objects take the place of production's."""
+    after = {"postgresql": objects}
+    return [name for name in POSTGRESQL_NODES if template_of(after, name) != template_of(production, name)]
+
+
+@pytest.mark.parametrize(("node", "names"), [("primary", POSTGRESQL_NODES), ("readReplicas", ())])
+def test_the_chart_restarts_every_postgresql_on_the_primarys_configuration_and_none_on_the_replicas(production, render, node, names):
+    """As the real one does; which is why the program adds a digest of the replicas' configuration to their pods."""
+    values = changed("postgresql", f"{node}.extendedConfiguration", "work_mem = 8MB", of=production_values_of)
+    assert restarted(production, render("postgresql", values)) == list(names)
+
+
+def test_another_configuration_of_the_read_replicas_by_the_program_restarts_them_alone(production, render, monkeypatch):
+    monkeypatch.setattr(registry, "READ_REPLICA_CONFIGURATION", "work_mem = 8MB")
+    assert restarted(production, render("postgresql", production_values_of("postgresql"))) == ["feast-postgresql-read"]
 
 
 def test_each_commit_waits_for_as_many_replicas_as_the_values_say(render):
@@ -331,7 +354,7 @@ def test_the_exporters_read_the_password_from_the_secret(production):
     assert not any("PASSWORD" in name for name in environment_of(redis))
     postgresql = environment_of(container_of(production, "feast-postgresql-read", "metrics"))
     assert postgresql == {
-        "DATA_SOURCE_URI": "127.0.0.1:5432/feast?sslmode=disable",
+        "DATA_SOURCE_URI": "127.0.0.1:5432/postgres?sslmode=disable",
         "DATA_SOURCE_PASS_FILE": "/opt/bitnami/postgresql/secrets/password",
         "DATA_SOURCE_USER": "feast",
     }
@@ -356,3 +379,26 @@ def test_a_node_without_persistence_keeps_its_data_and_its_view_in_empty_directo
         "redis-data",
         "sentinel-data",
     ]
+
+
+NODES = [
+    ("feast-redis-node", "redis", ["/health/ping_liveness_local.sh 5"]),
+    ("feast-redis-node", "sentinel", ["/health/ping_sentinel.sh 5"]),
+    ("feast-postgresql-primary", "postgresql", ['exec pg_isready -U "feast" -d "dbname=feast" -h 127.0.0.1 -p 5432']),
+    ("feast-postgresql-read", "postgresql", ['exec pg_isready -U "feast" -d "dbname=feast" -h 127.0.0.1 -p 5432']),
+]
+
+
+@pytest.mark.parametrize(("workload", "container", "command"), NODES)
+def test_no_node_is_restarted_for_being_slow_to_start(production, workload, container, command):
+    probe = container_of(production, workload, container)["startupProbe"]
+    assert probe["exec"]["command"][-1:] == command
+    assert probe["periodSeconds"] * probe["failureThreshold"] == STARTUP_SECONDS
+
+
+def test_only_our_monitors_read_the_exporters(production):
+    """A Prometheus that goes by the charts' annotations would read them a second time."""
+    pod = template_of(production, "feast-redis-node")["metadata"]["annotations"]
+    services = [production["postgresql"]["Service", f"{name}-metrics"]["metadata"]["annotations"] for name in POSTGRESQL_NODES]
+    assert [each["prometheus.io/scrape"] for each in (pod, *services)] == ["false"] * 3
+    assert "prometheus.io/scrape" not in production["redis"]["Service", "feast-redis-metrics"]["metadata"]["annotations"]

@@ -4,9 +4,14 @@ The names, labels, ports, mounts and environment below were read off the real ch
 16.7.27) rendered with the same values.
 """
 
-import pytest
+import os
+import tarfile
 
-from tests.sandbox.charts import RELEASE, Helm, changed, selector_of, values_of
+import pytest
+import yaml
+
+from tests.infra.engine import PROJECT, run_program, stack_config
+from tests.sandbox.charts import CHARTS, RELEASE, Helm, changed, selector_of, values_of
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +138,66 @@ def test_the_postgresql_pod_is_as_the_real_chart_has_it(render):
     }
 
 
+def numbers(initial: int, period: int, timeout: int, failures: int) -> dict:
+    return {
+        "initialDelaySeconds": initial,
+        "periodSeconds": period,
+        "timeoutSeconds": timeout,
+        "failureThreshold": failures,
+        "successThreshold": 1,
+    }
+
+
+REAL_PROBES = {
+    ("redis", "master"): (None, numbers(20, 5, 5, 5), numbers(20, 5, 1, 5)),
+    ("redis", "replica"): (numbers(10, 10, 5, 22), numbers(20, 5, 5, 5), numbers(20, 5, 1, 5)),
+    ("redis", "sentinel"): (numbers(10, 10, 5, 22), numbers(20, 10, 5, 6), numbers(20, 5, 1, 6)),
+    ("redis", "metrics"): (None, numbers(10, 10, 5, 5), numbers(5, 10, 1, 3)),
+    ("postgresql", "primary"): (None, numbers(30, 10, 5, 6), numbers(5, 10, 5, 6)),
+    ("postgresql", "readReplicas"): (None, numbers(30, 10, 5, 6), numbers(5, 10, 5, 6)),
+    ("postgresql", "metrics"): (None, numbers(5, 10, 5, 6), numbers(5, 10, 5, 6)),
+}
+"""Start-up, liveness and readiness of the real charts by default; None where a probe is off."""
+
+
+@pytest.mark.parametrize(("chart", "container"), REAL_PROBES)
+def test_probes_are_as_patient_as_those_of_the_real_chart(chart, container):
+    values = yaml.safe_load((CHARTS / chart / "values.yaml").read_text())[container]
+    for probe, expected in zip(("startupProbe", "livenessProbe", "readinessProbe"), REAL_PROBES[chart, container], strict=True):
+        enabled = values[probe].pop("enabled")
+        assert (values[probe] if enabled else None) == expected, probe
+
+
+def test_a_redis_is_ready_when_it_answers(render):
+    """Also a replica that does not have its master's data yet: a rolling restart goes on while it copies."""
+    objects = render("redis")
+    probe = pod_of(objects)["spec"]["containers"][0]["readinessProbe"]
+    assert probe == numbers(20, 5, 2, 5) | {"exec": {"command": ["/bin/bash", "-ec", "/health/ping_readiness_local.sh 1"]}}
+    asked = objects["ConfigMap", "feast-redis-health"]["data"]["ping_readiness_local.sh"]
+    assert "ping" in asked
+    assert "role" not in asked
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_by_default_an_exporter_is_announced_to_a_prometheus_that_goes_by_annotations(render, chart):
+    objects = render(chart, values_of(chart) | {"metrics": {"enabled": True}})
+    if chart == "redis":
+        announced = pod_of(objects)["metadata"]["annotations"]
+    else:
+        announced = objects["Service", "feast-postgresql-metrics"]["metadata"]["annotations"]
+    port = "9121" if chart == "redis" else "9187"
+    assert {"prometheus.io/scrape": "true", "prometheus.io/port": port}.items() <= announced.items()
+
+
+@pytest.mark.parametrize("chart", ["redis", "postgresql"])
+def test_a_chart_in_an_archive_is_the_same_chart(cloud, chart, tmp_path):
+    """`chart.location` of a stack file may name a .tgz as well as a folder."""
+    archive = tmp_path / f"{chart}.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(CHARTS / chart, chart)
+    assert Helm(cloud, location=archive).render(chart) == Helm(cloud).render(chart)
+
+
 @pytest.mark.parametrize("chart", ["redis", "postgresql"])
 def test_every_pod_fits_a_restricted_namespace_and_gets_no_token(render, chart):
     objects = render(chart)
@@ -172,6 +237,23 @@ def test_the_policy_of_redis_is_open_only_when_asked(render):
     policy = render("redis", changed("redis", "networkPolicy.allowExternal", value=True))["NetworkPolicy", "feast-redis"]
     assert "from" not in policy["spec"]["ingress"][0]
     assert ("NetworkPolicy", "feast-redis") not in render("redis", changed("redis", "networkPolicy.enabled", value=False))
+
+
+RENDERED = PROJECT / "tests" / "policies" / "rendered"
+STACKS = {"standalone": "local", "sentinel": "prod", "replication": "prod"}
+
+
+@pytest.mark.parametrize("path", sorted(RENDERED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_policies_are_tested_with_what_the_charts_render_for_the_stack_files(helm, path):
+    """UPDATE_GOLDEN=1 writes the files anew; their diff is the review."""
+    chart, _, mode = path.stem.partition("-")
+    stack = STACKS[mode]
+    values = run_program(stack_config(stack), stack=stack).of_type("helm.sh/v4:Chart")[RELEASE[chart]].inputs["values"]
+    rendered = helm(chart, values)
+    assert rendered.returncode == 0, rendered.stderr
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(rendered.stdout)
+    assert rendered.stdout == path.read_text()
 
 
 @pytest.mark.parametrize("chart", ["redis", "postgresql"])

@@ -176,9 +176,9 @@ def stores(cloud):
         yield cluster
 
 
-def test_a_set_that_is_ready_takes_writes_at_once(stores):
-    writer = stores.redis(NODES[0], "set", "first", "write")
-    assert writer == "OK", "ready means that a replica has the master's data, or every write would be refused"
+def test_a_set_that_is_ready_takes_writes(stores):
+    """A replica is ready when it answers; without one that has its data, the master refuses writes."""
+    wait_until(lambda: stores.redis(NODES[0], "set", "first", "write") == "OK", "a replica has the master's data")
     assert stores.masters() == {NODES[0]}
     assert [stores.role(node)[0] for node in NODES] == ["master", "slave", "slave"]
 
@@ -207,6 +207,17 @@ def test_both_kinds_of_postgresql_run_with_the_settings_of_the_values(stores):
 def test_a_replica_of_postgresql_goes_on_streaming_after_a_restart(stores):
     stores.replace("feast-postgresql-read-0", "statefulset/feast-postgresql-read")
     assert stores.sql("feast-postgresql-primary", "insert into streamed values (43); select 'done'") == "done"
+    wait_until(lambda: stores.sql("feast-postgresql-read", "select max(i) from streamed") == "43", "the replica follows again")
+
+
+def test_a_replica_of_postgresql_that_was_killed_while_it_was_cloned_is_cloned_again_without_its_claim(stores):
+    """The image takes what is there for a database; the runbook deletes claim and pod."""
+    pod = "feast-postgresql-read-0"
+    stores.container(pod, "postgresql", 'rm "$PGDATA/global/pg_control" && kill -QUIT 1', check=False)
+    log = ("logs", pod, "--container=postgresql")
+    wait_until(lambda: "could not open file" in stores.kubectl(*log, check=False), "the log says what is missing")
+    stores.kubectl("delete", "persistentvolumeclaim", f"data-{pod}", "--wait=false")
+    stores.replace(pod, "statefulset/feast-postgresql-read")
     wait_until(lambda: stores.sql("feast-postgresql-read", "select max(i) from streamed") == "43", "the replica follows again")
 
 

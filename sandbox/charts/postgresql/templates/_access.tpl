@@ -22,12 +22,13 @@ spec:
   sessionAffinity: None
   {{- include "postgresql.servicePort" . | nindent 2 }}
 {{- if .root.Values.metrics.enabled }}
+{{- $metrics := dict "component" (ternary "metrics-read" "metrics" (eq .component "read")) "annotations" .root.Values.metrics.service.annotations }}
 ---
 apiVersion: v1
 kind: Service
 metadata:
   name: {{ .name }}-metrics
-  {{- include "postgresql.metadata" (merge (dict "component" "metrics") .) | nindent 2 }}
+  {{- include "postgresql.metadata" (merge $metrics .) | nindent 2 }}
 spec:
   type: ClusterIP
   sessionAffinity: None
@@ -70,13 +71,12 @@ spec:
           protocol: UDP
         - port: 53
           protocol: TCP
-    {{- if eq .root.Values.architecture "replication" }}
     - ports:
         - port: {{ .root.Values.containerPorts.postgresql }}
       to:
         - podSelector:
             matchLabels: {{- include "postgresql.selector" .root | nindent 14 }}
-    {{- end }}
+              app.kubernetes.io/component: {{ ternary "primary" "read" (eq .component "read") }}
     {{- with $policy.extraEgress }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

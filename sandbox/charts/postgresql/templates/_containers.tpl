@@ -60,15 +60,9 @@
   ports:
     - name: tcp-postgresql
       containerPort: {{ .root.Values.containerPorts.postgresql }}
-  {{- range $probe := list "startupProbe" "livenessProbe" "readinessProbe" }}
-  {{- with index $.values $probe }}
-  {{- if .enabled }}
-  {{ $probe }}: {{- omit . "enabled" | toYaml | nindent 4 }}
-    exec:
-      command: [/bin/sh, -c, {{ $ask | quote }}]
-  {{- end }}
-  {{- end }}
-  {{- end }}
+  {{- $ready := dict "exec" (dict "command" (list "/bin/sh" "-c" $ask)) }}
+  {{- $asks := dict "startupProbe" $ready "livenessProbe" $ready "readinessProbe" $ready }}
+  {{- include "postgresql.probes" (dict "values" .values "ask" $asks) | trim | nindent 2 }}
   {{- with .values.resources }}
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -97,6 +91,17 @@
     {{- end }}
 {{- end -}}
 
+{{/* The probes of a container, three values of one kind: `values`, and `ask`, how they ask, for each of them. */}}
+{{- define "postgresql.probes" -}}
+{{- range $probe := list "startupProbe" "livenessProbe" "readinessProbe" }}
+{{- with index $.values $probe }}
+{{- if .enabled }}
+{{ $probe }}: {{- merge (omit . "enabled") (index $.ask $probe) | toYaml | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "postgresql.exporter" -}}
 {{- $auth := .root.Values.auth -}}
 {{- $own := and $auth.username (ne $auth.username "postgres") -}}
@@ -109,7 +114,7 @@
   {{- end }}
   # No command: an image of an exporter runs it, ours by this environment.
   env:
-    - {name: DATA_SOURCE_URI, value: {{ printf "127.0.0.1:%v/%s?sslmode=disable" $.root.Values.containerPorts.postgresql $auth.database | quote }}}
+    - {name: DATA_SOURCE_URI, value: {{ printf "127.0.0.1:%v/postgres?sslmode=disable" $.root.Values.primary.service.ports.postgresql | quote }}}
     - {name: DATA_SOURCE_PASS_FILE, value: {{ printf "/opt/bitnami/postgresql/secrets/%s" (ternary $auth.secretKeys.userPasswordKey $auth.secretKeys.adminPasswordKey $own) }}}
     - {name: DATA_SOURCE_USER, value: {{ ternary $auth.username "postgres" $own | quote }}}
     {{- with .extraEnvVars }}
@@ -118,20 +123,17 @@
   ports:
     - name: http-metrics
       containerPort: {{ .containerPorts.metrics }}
-  livenessProbe:
-    httpGet: {path: /, port: http-metrics}
-    periodSeconds: 10
-    timeoutSeconds: 5
-    failureThreshold: 6
-  readinessProbe:
-    httpGet: {path: /, port: http-metrics}
-    periodSeconds: 2
-    timeoutSeconds: 2
-    failureThreshold: 6
+  {{- $answers := dict "httpGet" (dict "path" "/" "port" "http-metrics") }}
+  {{- $listens := dict "tcpSocket" (dict "port" "http-metrics") }}
+  {{- $asks := dict "startupProbe" $listens "livenessProbe" $answers "readinessProbe" $answers }}
+  {{- include "postgresql.probes" (dict "values" . "ask" $asks) | trim | nindent 2 }}
   {{- with .resources }}
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
   volumeMounts:
+    - name: empty-dir
+      mountPath: /tmp
+      subPath: tmp-dir
     - name: postgresql-password
       mountPath: /opt/bitnami/postgresql/secrets/
 {{- end }}

@@ -26,12 +26,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
-{{/* Metadata of what belongs to one component: `root` and `component`. */}}
+{{/* Metadata of what belongs to one component: `root`, `component`, and `annotations` of its own where it has some. */}}
 {{- define "postgresql.metadata" -}}
 namespace: {{ .root.Release.Namespace }}
 labels: {{- include "postgresql.labels" .root | nindent 2 }}
   app.kubernetes.io/component: {{ .component }}
-{{- with .root.Values.commonAnnotations }}
+{{- with merge dict (default dict .annotations) .root.Values.commonAnnotations }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}

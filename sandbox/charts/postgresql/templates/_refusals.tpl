@@ -22,9 +22,6 @@
 {{- if not .Values.auth.existingSecret -}}
 {{- fail "the stand-in chart for PostgreSQL renders no Secret: set auth.existingSecret to the name of one with the keys of auth.secretKeys." -}}
 {{- end -}}
-{{- if and .Values.metrics.enabled (not .Values.auth.database) -}}
-{{- fail "the exporter needs a database to connect to: set auth.database." -}}
-{{- end -}}
 {{- if gt (int .Values.replication.numSynchronousReplicas) (int .Values.readReplicas.replicaCount) -}}
 {{- fail (printf "replication.numSynchronousReplicas: %v of %v replicas can never confirm a commit: lower it, or raise readReplicas.replicaCount." .Values.replication.numSynchronousReplicas .Values.readReplicas.replicaCount) -}}
 {{- end -}}

@@ -21,8 +21,9 @@ spec:
         {{- end }}
       {{- if or .values.extendedConfiguration .values.podAnnotations }}
       annotations:
-        {{- with .values.extendedConfiguration }}
-        checksum/extended-configuration: {{ sha256sum . }}
+        {{- if .values.extendedConfiguration }}
+        {{- /* Of the primary's for replicas too, as in the Bitnami chart: a change of theirs alone restarts nobody. */}}
+        checksum/extended-configuration: {{ sha256sum .root.Values.primary.extendedConfiguration }}
         {{- end }}
         {{- with .values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -39,7 +40,6 @@ spec:
       {{- end }}
       serviceAccountName: {{ include "postgresql.fullname" .root }}
       automountServiceAccountToken: false
-      enableServiceLinks: false
       terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
       {{- include "postgresql.placement" . | nindent 6 }}
       containers:

@@ -34,12 +34,12 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Metadata of what belongs to one component: `root` and `component`. */}}
+{{/* Metadata of what belongs to one component: `root`, `component`, and `annotations` of its own where it has some. */}}
 {{- define "redis.componentMetadata" -}}
 namespace: {{ .root.Release.Namespace }}
 labels: {{- include "redis.labels" .root | nindent 2 }}
   app.kubernetes.io/component: {{ .component }}
-{{- with .root.Values.commonAnnotations }}
+{{- with merge dict (default dict .annotations) .root.Values.commonAnnotations }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}

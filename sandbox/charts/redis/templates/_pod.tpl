@@ -14,7 +14,8 @@ annotations:
   {{- range $name, $file := dict "configmap" "configuration" "health" "health" "scripts" "scripts" }}
   checksum/{{ $name }}: {{ include (printf "%s/%s.yaml" $.root.Template.BasePath $file) $.root | fromYaml | dig "data" dict | toYaml | sha256sum }}
   {{- end }}
-  {{- with .values.podAnnotations }}
+  {{- $exporter := ternary .root.Values.metrics.podAnnotations dict .root.Values.metrics.enabled }}
+  {{- with merge dict $exporter .values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
@@ -29,7 +30,7 @@ imagePullSecrets: {{- range . }}
 securityContext: {{- omit .values.podSecurityContext "enabled" | toYaml | nindent 2 }}
 {{- end }}
 automountServiceAccountToken: false
-enableServiceLinks: false
+enableServiceLinks: true
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -77,14 +78,30 @@ resources: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* One probe by a script of /health, which times out first and says why: `kind`, `probe`, `script`. */}}
+{{/*
+One probe, `kind`, where it is enabled: `probe` has its numbers. It asks as `ask` says, or by a `script` of /health that has `seconds`; of
+a single master the script ends before the probe does (`spare`), as in the Bitnami chart, and can say that it timed out.
+*/}}
 {{- define "redis.probe" -}}
 {{- if .probe.enabled }}
 {{ .kind }}: {{- omit .probe "enabled" "timeoutSeconds" | toYaml | nindent 2 }}
-  timeoutSeconds: {{ add1 .probe.timeoutSeconds }}
+  timeoutSeconds: {{ add .probe.timeoutSeconds (default 0 .spare) }}
+  {{- with .ask }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
   exec:
-    command: [/bin/bash, -ec, "/health/{{ .script }} {{ .probe.timeoutSeconds }}"]
+    command: [/bin/bash, -ec, "/health/{{ .script }} {{ .seconds }}"]
+  {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* The probes of a container by scripts of /health: its `values`, `alive`, `ready`, and `spare` as above. */}}
+{{- define "redis.probes" -}}
+{{- $alive := .values.livenessProbe -}}
+{{- $ready := .values.readinessProbe -}}
+{{- include "redis.probe" (dict "kind" "startupProbe" "probe" .values.startupProbe "script" .alive "seconds" $alive.timeoutSeconds "ask" .started) }}
+{{- include "redis.probe" (dict "kind" "livenessProbe" "probe" $alive "script" .alive "seconds" $alive.timeoutSeconds "spare" .spare) }}
+{{- include "redis.probe" (dict "kind" "readinessProbe" "probe" $ready "script" .ready "seconds" $ready.timeoutSeconds "spare" .spare) }}
 {{- end -}}
 
 {{- define "redis.mounts" -}}
@@ -164,14 +181,13 @@ resources: {{- toYaml . | nindent 2 }}
   ports:
     - name: metrics
       containerPort: {{ .containerPorts.http }}
-  livenessProbe:
-    tcpSocket: {port: metrics}
-    periodSeconds: 10
-    timeoutSeconds: 5
-  readinessProbe:
-    httpGet: {path: /, port: metrics}
-    periodSeconds: 2
-    timeoutSeconds: 2
+  {{- $listens := dict "tcpSocket" (dict "port" "metrics") }}
+  {{- $answers := dict "httpGet" (dict "path" "/" "port" "metrics") }}
+  {{- range $kind, $ask := dict "startupProbe" $listens "livenessProbe" $listens "readinessProbe" $answers }}
+  {{- with include "redis.probe" (dict "kind" $kind "probe" (index $.root.Values.metrics $kind) "ask" $ask) }}
+  {{- trim . | nindent 2 }}
+  {{- end }}
+  {{- end }}
   volumeMounts:
     - name: start-scripts
       mountPath: /opt/bitnami/scripts/start-scripts

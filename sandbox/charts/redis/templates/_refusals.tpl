@@ -25,7 +25,7 @@
 {{- if not .Values.auth.existingSecret -}}
 {{- fail "the stand-in chart for Redis renders no Secret: set auth.existingSecret to the name of one that holds the password under auth.existingSecretPasswordKey." -}}
 {{- end -}}
-{{- if and $replication (ne .Values.replica.podManagementPolicy "OrderedReady") -}}
+{{- if and $replication (ne (default "OrderedReady" .Values.replica.podManagementPolicy) "OrderedReady") -}}
 {{- fail (printf "replica.podManagementPolicy: %s would let every node that starts first elect itself: leave it OrderedReady." .Values.replica.podManagementPolicy) -}}
 {{- end -}}
 {{- if and $replication (gt (int .Values.sentinel.quorum) (int .Values.replica.replicaCount)) -}}

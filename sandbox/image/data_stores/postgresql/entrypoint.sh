@@ -1,7 +1,7 @@
 #!/bin/bash
 # Turns the environment that the Bitnami PostgreSQL chart (or its stand-in) sets into a database in PGDATA, then runs
-# its arguments (run.sh). A new database grows in a directory beside PGDATA and gets its name when it is complete:
-# whatever kills this script, the next start finds either a whole database or none.
+# its arguments (run.sh). As in the Bitnami image, a directory with anything in it is taken for a database: one that was
+# killed while it was made or cloned does not start until its claim and its pod are deleted.
 # In the charts' exporter container the same image is asked for metrics instead.
 set -euo pipefail
 umask 077
@@ -31,18 +31,24 @@ shopt -s nullglob dotglob
 
 : "${PGDATA:=/bitnami/postgresql/data}" "${POSTGRESQL_PORT_NUMBER:=5432}"
 export PGDATA POSTGRESQL_PORT_NUMBER
-unfinished=$PGDATA.unfinished
 
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 
 initialize() {
-  local socket=$unfinished/socket admin=POSTGRES_POSTGRES_PASSWORD user=${POSTGRES_USER:-postgres}
+  local socket admin=POSTGRES_POSTGRES_PASSWORD user=${POSTGRES_USER:-postgres}
   [[ $user == postgres ]] && admin=POSTGRES_PASSWORD
   say "making a new database in $PGDATA"
-  initdb --pgdata="$unfinished" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync > /dev/null
-  mkdir "$socket"
-  pg_ctl --pgdata="$unfinished" --wait --silent --log=/dev/stderr \
-    -o "-c listen_addresses='' -c unix_socket_directories='$socket' -c logging_collector=off -c fsync=off" start
+  initdb --pgdata="$PGDATA" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync > /dev/null
+  {
+    printf '%s\n' 'local all         all     scram-sha-256'
+    printf '%s\n' 'host  all         all all scram-sha-256'
+    [[ -z ${POSTGRES_REPLICATION_USER:-} ]] || printf '%s\n' 'host  replication all all scram-sha-256'
+  } > "$PGDATA/pg_hba.conf"
+  socket=$(mktemp --directory)
+  echo 'local all all trust' > "$socket/pg_hba.conf"
+  pg_ctl --pgdata="$PGDATA" --wait --silent --log=/dev/stderr \
+    -o "-c listen_addresses='' -c unix_socket_directories='$socket' -c hba_file='$socket/pg_hba.conf'" \
+    -o "-c logging_collector=off -c fsync=off" start
   # Names and passwords go through the environment: arguments would show in every process list.
   ask() { psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --host="$socket" --username=postgres "$@"; }
   ADMIN_PASSWORD=$(secret "$admin") ask <<'SQL'
@@ -72,22 +78,26 @@ SQL
 CREATE ROLE :"name" LOGIN REPLICATION PASSWORD :'password';
 SQL
   fi
-  pg_ctl --pgdata="$unfinished" --wait --silent --mode=fast stop
-  rmdir "$socket"
-  {
-    printf '%s\n' 'local all         all     scram-sha-256'
-    printf '%s\n' 'host  all         all all scram-sha-256'
-    [[ -z ${POSTGRES_REPLICATION_USER:-} ]] || printf '%s\n' 'host  replication all all scram-sha-256'
-  } > "$unfinished/pg_hba.conf"
+  pg_ctl --pgdata="$PGDATA" --wait --silent --mode=fast stop
+  rm -r "$socket"
+}
+
+# Asks once a second until it succeeds; after a minute the container gives up and is started again.
+insist() {
+  local left=60
+  until "$@"; do
+    ((left-- > 0)) || { say "gave up: $1"; exit 1; }
+    sleep 1
+  done
 }
 
 clone_primary() {
   local from="$PRIMARY tcp_user_timeout=20000 keepalives_idle=5 keepalives_interval=5"
+  say "waiting for the primary at $POSTGRES_MASTER_HOST"
+  insist pg_isready --quiet --dbname="$PRIMARY"
+  # Without --checkpoint=fast, as in the Bitnami image: the primary takes minutes for the checkpoint if much was written.
   say "cloning the primary at $POSTGRES_MASTER_HOST"
-  until pg_basebackup --dbname="$from" --no-password --pgdata="$unfinished" --wal-method=stream --checkpoint=fast --no-sync; do
-    rm -rf "$unfinished"
-    sleep 1
-  done
+  insist pg_basebackup --dbname="$from" --no-password --pgdata="$PGDATA" --wal-method=stream --no-sync
 }
 
 if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
@@ -98,18 +108,12 @@ if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then
   PRIMARY+=" connect_timeout=5"
 fi
 
-if [[ -s $PGDATA/PG_VERSION ]]; then
+contents=("$PGDATA"/*)
+if ((${#contents[@]} > 0)); then
   say "using the database in $PGDATA"
+  rm -f "$PGDATA/postmaster.pid" # of a container that was killed: its number may be another process' now
 else
-  contents=("$PGDATA"/*)
-  if ((${#contents[@]} > 0)); then
-    say "$PGDATA is neither empty nor a database: empty it, or mount another volume"
-    exit 1
-  fi
-  rm -rf "$unfinished"
   if [[ ${POSTGRES_REPLICATION_MODE:-master} == slave ]]; then clone_primary; else initialize; fi
-  sync --file-system "$unfinished" # once for all of its files
-  [[ ! -d $PGDATA ]] || rmdir "$PGDATA"
-  mv "$unfinished" "$PGDATA"
+  sync --file-system "$PGDATA" # once for all of its files
 fi
 exec "$@"

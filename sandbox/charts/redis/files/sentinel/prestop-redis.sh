@@ -6,16 +6,11 @@ export REDISCLI_AUTH="$(< "$REDIS_PASSWORD_FILE")"
 
 ask_redis() { timeout 2 redis-cli -p "$REDIS_PORT" "$@" 2> /dev/null; }
 
+[[ $(ask_redis role | head -n 1) == master ]] && is_elected || exit 0
+# What is written from here on would be lost with this node.
+ask_redis client pause "$(((failover_seconds + 2) * 1000))" write
+# Once, as in the Bitnami chart: where the Sentinels know no replica that could take over, writers wait until this node is gone.
+ask_sentinel 127.0.0.1 failover "$master_set"
 [[ $wait_for_failover == true ]] || exit 0
 deadline=$((SECONDS + failover_seconds))
-while [[ $(ask_redis role | head -n 1) == master ]] && is_elected && ((SECONDS < deadline)); do
-  ask_redis info replication | grep -q 'state=online' || exit 0 # nobody could take over
-  # What is written from here on would be lost with this node.
-  ask_redis client pause 3000 write
-  # Sentinels take up to 15 seconds to find a replica whose pod, and so its address, is new: ask until they agree.
-  case $(ask_sentinel 127.0.0.1 failover "$master_set") in
-    OK | INPROG*) ;;
-    *) ask_redis client unpause ;;
-  esac
-  sleep 0.5
-done
+while is_elected && ((SECONDS < deadline)); do sleep 1; done

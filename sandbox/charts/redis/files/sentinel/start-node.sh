@@ -16,5 +16,6 @@ exec redis-server - < <(
   printf 'port %s\nbind * -::*\nrequirepass "%s"\nmasterauth "%s"\n' "$REDIS_PORT" "$password" "$password"
   printf 'replica-announce-ip %s\nreplica-announce-port %s\n' "$me" "$REDIS_PORT"
   [[ $role == master ]] || printf 'replicaof %s %s\n' "$master_host" "$master_port"
-  printf 'include /opt/bitnami/redis/mounted-etc/%s\n' redis.conf "$role.conf"
+  # The replica's, whatever role it starts in.
+  printf 'include /opt/bitnami/redis/mounted-etc/%s\n' replica.conf redis.conf
 )
