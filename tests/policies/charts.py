@@ -103,7 +103,7 @@ def registered(chart: Resource) -> list[Resource]:
     """What the provider registers for a Chart that is given these inputs: nothing below it while one of them is not known."""
     given = chart.props
     unknown = UNKNOWN in [value for _, value in leaves(given)]
-    documents = [] if unknown else objects(chart.name, given["namespace"], given.get("values", {}))
+    documents = [] if unknown else objects(chart.name, given.get("namespace", "default"), given.get("values", {}))
     return [replace(chart, props={}, property_dependencies={}, provider=None), *children(chart, documents)]
 
 

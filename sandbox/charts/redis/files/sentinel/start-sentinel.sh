@@ -17,7 +17,8 @@ password=${password//\"/\\\"}
   printf 'sentinel myid %s\n' "$(printf %s "$HOSTNAME" | sha1sum | cut -c1-40)"
   printf 'sentinel monitor %s %s %s\n' "$master_set" "$master" "$quorum"
   printf 'sentinel auth-pass %s "%s"\n' "$master_set" "$password"
-  cat /opt/bitnami/redis-sentinel/mounted-etc/sentinel.conf
+  # The chart names its first node; which one is the master, the others know.
+  grep -v '^sentinel monitor ' /opt/bitnami/redis-sentinel/mounted-etc/sentinel.conf
   printf '%s\n' "$learnt"
 } > "$sentinel_state.new"
 mv "$sentinel_state.new" "$sentinel_state"
