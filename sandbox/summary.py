@@ -3,8 +3,11 @@
 import json
 import os
 import subprocess
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import s3fs
@@ -17,6 +20,7 @@ from sandbox.rollout import STACK
 
 PORT = 6566
 TIMEOUT_SECONDS = 30
+PATIENCE_SECONDS = 120
 TOLERANCE = 1e-6
 """Features are Float32 on their way, the Parquet file may hold more digits."""
 
@@ -36,7 +40,7 @@ def summary(environment: Mapping[str, str]) -> str:
     )
     endpoint = f"http://{address}:{PORT}"
     service, contract = next(iter(outputs["feature_services"].items()))
-    served = _ask(endpoint, service, {join_key: [values[0]]})
+    served = _ask_patiently(endpoint, service, {join_key: [values[0]]})
     stored = _newest_row(environment, outputs["offline_store_uri"], join_key, values[0])
     rows = [(feature, served[feature], stored[feature]) for feature, _ in contract["features"]]
     if wrong := [feature for feature, a, b in rows if a is None or abs(float(a) - float(b)) > TOLERANCE * max(1.0, abs(float(b)))]:
@@ -76,6 +80,24 @@ def _output(command: list[str], environment: Mapping[str, str]) -> str:
     if result.returncode != 0:
         raise SandboxError(f"{' '.join(command[:3])} failed", lines=result.stderr.splitlines()[-5:])
     return result.stdout.strip()
+
+
+def _ask_patiently(endpoint: str, service: str, entities: dict[str, list[Any]]) -> dict[str, Any]:
+    """The answer; an update of Redis may have just begun, while the server says 503 and when to ask again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return _ask(endpoint, service, entities)
+        except urllib.error.URLError as error:
+            answered = error if isinstance(error, urllib.error.HTTPError) else None
+            final = answered is not None and answered.code != HTTPStatus.SERVICE_UNAVAILABLE
+            if final or time.monotonic() > deadline:
+                raise SandboxError(
+                    f"the feature server at {endpoint} does not answer for {service}: {error}",
+                    lines=[answered.read().decode(errors="replace")] if answered else [],
+                    remedy="kubectl -n feast get pods; kubectl -n feast logs deployment/feature-server",
+                ) from None
+            time.sleep(1)
 
 
 def _ask(endpoint: str, service: str, entities: dict[str, list[Any]]) -> dict[str, Any]:
