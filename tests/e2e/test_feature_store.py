@@ -263,7 +263,7 @@ def test_an_image_that_does_not_exist_is_named_and_the_old_version_serves(cloud,
     ("store", "job", "said"),
     [
         ("feast-postgresql", "feature-definitions-roles", "connecting to feast-postgresql"),
-        ("feast-redis-master", "materialization-backfill", "online store"),
+        ("feast-redis-master", "materialization-backfill", "connecting to feast-redis-master"),
     ],
 )
 def test_a_store_that_is_away_is_named_by_what_needs_it(cloud, clone, definitions, kubectl, store, job, said):
