@@ -13,6 +13,8 @@ import urllib.request
 
 import pytest
 
+from delivery.engine import drift_commands
+
 FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
 NAMESPACE = "feast"
 
@@ -89,6 +91,8 @@ def test_the_second_time_nothing_changes(cloud, clone):
     assert preview.returncode == 0, preview.stdout
     refresh = cloud.run("pulumi", "refresh", "--preview-only", "--expect-no-changes", cwd=clone)
     assert refresh.returncode == 0, refresh.stdout
+    added = cloud.run(*drift_commands("local")["nothing was added to it by hand"], cwd=clone)
+    assert added.returncode == 0, added.stdout
 
 
 def test_every_pod_runs_restricted(kubectl):
