@@ -8,6 +8,8 @@ from delivery.redaction import redact
 
 LINES = 50
 LOG = 200_000
+COULD_NOT_LOOK = 75
+"""Exit status of a check that found nothing and could not look everywhere; no command of the engine ends with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,11 @@ class Check:
     status: int
     log: str
 
+    @property
+    def verdict(self) -> str:
+        """Whether the promise holds, as Markdown."""
+        return {0: "holds", COULD_NOT_LOOK: "**is not known**"}.get(self.status, "**does not hold**")
+
 
 def marker(stack: str) -> str:
     """The first line of the stack's issue."""
@@ -28,16 +35,19 @@ def marker(stack: str) -> str:
 def issue(stack: str, checks: Iterable[Check]) -> str:
     """The whole text: which promises do not hold, and what the engine said."""
     checks = list(checks)
-    lines = [f"- {'holds' if check.status == 0 else '**does not hold**'}: {check.promise}" for check in checks]
+    lines = [f"- {check.verdict}: {check.promise}" for check in checks]
     head = "\n".join([marker(stack), f"`{stack}` was compared with the program on `main`.\n", *lines])
     sections = [
-        Section(f"Not so: {check.promise}", [f"{code(check.command, 300)}\n\n{fence(_end(check.log))}"])
+        Section(
+            f"{'Not known' if check.status == COULD_NOT_LOOK else 'Not so'}: {check.promise}",
+            [f"{code(check.command, 300)}\n\n{fence(_end(check.log))}"],
+        )
         for check in checks
         if check.status != 0
     ]
     tail = (
-        "Either the change is right: make it in the program. Or it is not: deploy `main` again. "
-        "`docs/pull-requests.md` says how to look closer. This issue is closed by the next run that finds nothing."
+        "A change that is right belongs in the program. Of one that is not, `pulumi up --refresh` puts back values and objects; "
+        "what was added goes by hand. `docs/operations.md#drift` says how. This issue is closed by the next run that finds nothing."
     )
     return fit(head, sections, tail)
 

@@ -45,9 +45,10 @@ def up_command(stack: str) -> list[str]:
 def drift_commands(stack: str) -> dict[str, list[str]]:
     """What finds a difference between the program, the state and what is there; none of them changes anything."""
     return {
-        "what is there is what was deployed": [
+        "what was deployed is there, with its values": [
             *("pulumi", "refresh", "--stack", stack, "--preview-only", "--expect-no-changes", "--run-program", "--diff", *QUIET)
         ],
+        "nothing was added to it by hand": [sys.executable, "-m", "delivery.by_hand", "--stack", stack],
         "what was deployed is what the program says": [
             *("pulumi", "preview", "--stack", stack, "--expect-no-changes", "--diff", *QUIET, *policy_options(stack))
         ],
@@ -94,7 +95,8 @@ def drift(stack: str, output: Path) -> int:
     for number, (promise, command) in enumerate(drift_commands(stack).items(), 1):
         log = output / f"drift-{number}.txt"
         status = run(command, log)
-        checks.append(Check(promise=promise, command=shlex.join(command), status=status, log=log.read_text(errors="replace")))
+        said = shlex.join(command).replace(sys.executable, ".venv/bin/python")
+        checks.append(Check(promise=promise, command=said, status=status, log=log.read_text(errors="replace")))
     (output / "drift.md").write_text(issue(stack, checks), encoding="utf-8")
     return 0 if all(check.status == 0 for check in checks) else 1
 

@@ -18,7 +18,7 @@ with (here / "asked").open("a") as asked:
 told = json.loads((here / "told.json").read_text())
 if "--event-log" in sys.argv and os.environ.get("PULUMI_DEBUG_COMMANDS") == "true" and told["events"] is not None:
     pathlib.Path(sys.argv[sys.argv.index("--event-log") + 1]).write_text(told["events"])
-print("this is", sys.argv[1])
+print(told["state"] if sys.argv[1:3] == ["stack", "export"] else "this is " + sys.argv[1])
 sys.exit(told["status"].get(sys.argv[1], 0))
 """
 
@@ -39,7 +39,7 @@ SUMMARY = {"summaryEvent": {"resourceChanges": {"same": 3}}}
 
 
 @pytest.fixture
-def pulumi(tmp_path, monkeypatch):
+def pulumi(tmp_path, monkeypatch, fixture):
     """A pulumi that notes what it is asked and answers what it is told to."""
     directory = tmp_path / "bin"
     directory.mkdir()
@@ -51,10 +51,13 @@ def pulumi(tmp_path, monkeypatch):
     class Pulumi:
         def tell(self, *events, status=None):
             text = "\n".join(json.dumps(event) for event in (*events, SUMMARY))
-            (directory / "told.json").write_text(json.dumps({"events": text, "status": status or {}}))
+            self._write(events=text, status=status or {})
 
         def tell_nothing(self):
-            (directory / "told.json").write_text(json.dumps({"events": None, "status": {}}))
+            self._write(events=None, status={})
+
+        def _write(self, **told):
+            (directory / "told.json").write_text(json.dumps({"state": fixture("by-hand.state.json"), **told}))
 
         @property
         def asked(self):
@@ -158,23 +161,49 @@ def test_a_deployment_without_an_approval_is_refused(pulumi):
     assert pulumi.asked == []
 
 
-def test_drift_is_looked_for_by_every_way_though_the_first_finds_some(pulumi, tmp_path):
+def test_drift_is_looked_for_by_every_way_though_the_first_finds_some(pulumi, kubectl, tmp_path):
     pulumi.tell(status={"refresh": 1})
     assert engine.main(["drift", "--stack", "prod", "--output", str(tmp_path / "out")]) == 1
-    assert [asked[0] for asked in pulumi.asked] == ["refresh", "preview", "policy"]
-    refresh, preview, analyze = pulumi.asked
+    assert [asked[0] for asked in pulumi.asked] == ["refresh", "stack", "preview", "policy"]
+    refresh, export, preview, analyze = pulumi.asked
+    assert export[:2] == ["stack", "export"], "what was added is looked for in the cluster, beside what the state says"
     assert {"--preview-only", "--expect-no-changes", "--run-program"} <= set(refresh), "looking must not change the state"
     assert "--expect-no-changes" in preview
     assert analyze[:2] == ["policy", "analyze"]
     issue = (tmp_path / "out" / "drift.md").read_text()
     assert issue.startswith("<!-- feast-eks drift: prod -->\n")
-    assert "**does not hold**: what is there is what was deployed" in issue
+    assert "**does not hold**: what was deployed is there, with its values" in issue
+    assert "- holds: nothing was added to it by hand" in issue
     assert "this is refresh" in issue
 
 
-def test_no_drift_is_no_failure(pulumi, tmp_path):
+def test_no_drift_is_no_failure(pulumi, kubectl, tmp_path):
     assert engine.main(["drift", "--stack", "prod", "--output", str(tmp_path / "out")]) == 0
     assert "does not hold" not in (tmp_path / "out" / "drift.md").read_text()
+
+
+def test_what_was_added_by_hand_is_in_the_issue_though_the_engine_sees_nothing(pulumi, kubectl, tmp_path):
+    kubectl.tell(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "allow-all", "namespace": "feast"},
+            "spec": {"podSelector": {}, "ingress": [{}]},
+        }
+    )
+    assert engine.main(["drift", "--stack", "prod", "--output", str(tmp_path / "out")]) == 1
+    issue = (tmp_path / "out" / "drift.md").read_text()
+    assert "**does not hold**: nothing was added to it by hand" in issue
+    assert "NetworkPolicy feast/allow-all" in issue
+    assert "`.venv/bin/python -m delivery.by_hand --stack prod`" in issue, "how to see it on another machine"
+
+
+def test_what_could_not_be_looked_at_is_not_known_and_no_success(pulumi, kubectl, tmp_path):
+    kubectl.tell(forbidden=["RoleBinding"])
+    assert engine.main(["drift", "--stack", "prod", "--output", str(tmp_path / "out")]) == 1
+    issue = (tmp_path / "out" / "drift.md").read_text()
+    assert "**is not known**: nothing was added to it by hand" in issue
+    assert "RoleBinding is forbidden" in issue
 
 
 @pytest.mark.parametrize("stack", ["../x", "prod --yes", "", "Prod"])

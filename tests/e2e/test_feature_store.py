@@ -13,6 +13,8 @@ import urllib.request
 
 import pytest
 
+from delivery.engine import drift_commands
+
 FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
 NAMESPACE = "feast"
 WITHOUT_A_TIMEOUT = 300
@@ -103,6 +105,8 @@ def test_the_second_time_nothing_changes(cloud, clone):
     for command in (["refresh", "--preview-only"], ["preview", "--refresh"]):
         refresh = cloud.run("pulumi", *command, "--expect-no-changes", cwd=clone)
         assert refresh.returncode == 0, refresh.stdout
+    added = cloud.run(*drift_commands("local")["nothing was added to it by hand"], cwd=clone)
+    assert added.returncode == 0, added.stdout
 
 
 def test_every_pod_runs_restricted(kubectl):

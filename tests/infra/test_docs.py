@@ -3,11 +3,13 @@
 import json
 import re
 import runpy
+import textwrap
 
 import pulumi
 import pytest
 import yaml
 
+from delivery.by_hand.strangers import WATCHED
 from feast_eks.aws_access import PATH
 from feast_eks.feature_server import REQUEST_RATE_METRIC
 from feast_eks.identities import CLUSTER_CLIENT, IDENTITIES
@@ -100,6 +102,20 @@ def test_the_deployers_rights_in_kubernetes_cover_what_the_program_makes():
                 group = {"core": "", "networking.k8s.io": "networking.k8s.io"}.get(kind[1], kind[1])
                 plural = re.sub(r"y$", "ie", kind[2].lower()) + "s"
                 assert f"{group}/{plural}" in writable, f"{stack}: {r.name} could not be made"
+
+
+def test_the_drift_role_may_list_what_the_check_for_additions_looks_at():
+    page = (DOCS / "pull-requests.md").read_text()
+    roles = [yaml.safe_load(textwrap.dedent(block)) for block in re.findall(r"^ +```yaml\n(.*?)^ +```", page, re.MULTILINE | re.DOTALL)]
+    (drift,) = (role for role in roles if role["metadata"]["name"] == "feast-eks-drift")
+    assert all(rule["verbs"] == ["get", "list"] for rule in drift["rules"]), "it only reads"
+    listed = {(group, resource) for rule in drift["rules"] for group in rule["apiGroups"] for resource in rule["resources"]}
+    # Kubernetes' ClusterRole `view` has all others that the program makes or the check watches, and these it has not.
+    for group, resource in (("", "secrets"), ("rbac.authorization.k8s.io", "rolebindings")):
+        assert any((kind.group, f"{kind.name.lower()}s") == (group, resource) for kind in WATCHED)
+        assert (group, resource) in listed
+    monitors = {r.type for r in run_program(stack_config("prod"), stack="prod").registrations if "monitoring.coreos.com" in r.type}
+    assert {("monitoring.coreos.com", f"{kind.rpartition(':')[2].lower()}s") for kind in monitors} <= listed
 
 
 def test_the_adapters_rule_computes_what_the_autoscaler_asks_for():
