@@ -54,13 +54,8 @@ chart = Chart("tiny", chart="./tiny", namespace=os.environ["NAMESPACE"], opts=on
 on_amazon = pulumi.ResourceOptions(provider=amazon)
 key = aws.kms.Key("key", enable_key_rotation=True, deletion_window_in_days=30, opts=on_amazon)
 aws.kms.Alias("alias", name=f"alias/{os.environ['NAMESPACE']}", target_key_id=key.key_id, opts=on_amazon)
-trust = aws.iam.get_policy_document_output(
-    statements=[
-        {"actions": ["sts:AssumeRole", "sts:TagSession"], "principals": [{"type": "Service", "identifiers": ["pods.eks.amazonaws.com"]}]}
-    ],
-    opts=on_aws,
-)
-role = aws.iam.Role("role", assume_role_policy=trust.json, opts=on_amazon)
+allow = {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Principal": {"Service": "pods.eks.amazonaws.com"}}
+role = aws.iam.Role("role", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}), opts=on_amazon)
 association = aws.eks.PodIdentityAssociation(
     "association",
     cluster_name=cluster.name,
