@@ -70,17 +70,13 @@ class AwsAccess(pulumi.ComponentResource):
                     namespace=settings.namespace,
                     service_account=identity.name,
                     role_arn=role.arn,
+                    disable_session_tags=False,  # the role's trust asks for them
                     opts=child,
                 )
             )
 
     def _trust(self, identity: Identity, cluster: EksCluster) -> str:
-        settings = self._args.settings
-        if settings.workload_identity == "irsa":
-            return aws_policies.irsa_trust(
-                cluster_arn=cluster.arn,
-                issuer=cluster.issuer,
-                namespace=settings.namespace,
-                service_account=identity.name,
-            )
-        return aws_policies.pod_identity_trust(cluster_arn=cluster.arn)
+        namespace, account = self._args.settings.namespace, identity.name
+        if self._args.settings.workload_identity == "irsa":
+            return aws_policies.irsa_trust(cluster_arn=cluster.arn, issuer=cluster.issuer, namespace=namespace, service_account=account)
+        return aws_policies.pod_identity_trust(cluster_arn=cluster.arn, namespace=namespace, service_account=account)

@@ -53,7 +53,9 @@ def environments(mode):
 def documents():
     read = aws_policies.read_sources(bucket="history", sources=["employee_attrition.parquet", "pay/history"], region=REGION)
     return {
-        "aws.trust.pod_identity.json": aws_policies.pod_identity_trust(cluster_arn=CLUSTER_ARN),
+        "aws.trust.pod_identity.json": aws_policies.pod_identity_trust(
+            cluster_arn=CLUSTER_ARN, namespace="feast", service_account="materialize"
+        ),
         "aws.trust.irsa.json": aws_policies.irsa_trust(
             cluster_arn=CLUSTER_ARN, issuer=ISSUER, namespace="feast", service_account="materialize"
         ),

@@ -112,9 +112,18 @@ def test_a_role_is_taken_up_from_one_place_only(deployed, mode):
         else:
             assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
             assert statement["Condition"] == {
-                "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                "StringEquals": {
+                    "aws:SourceAccount": ACCOUNT,
+                    "aws:RequestTag/kubernetes-namespace": "feast",
+                    "aws:RequestTag/kubernetes-service-account": name.removesuffix("-role"),
+                },
                 "ArnEquals": {"aws:SourceArn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/somewhere"},
-            }
+            }, "who may associate roles in this cluster could hand it to any pod"
+
+
+def test_pods_send_the_tags_that_their_roles_trust_asks_for(deployed):
+    for association in deployed.of_type(":PodIdentityAssociation").values():
+        assert association.inputs["disableSessionTags"] is False, "without them nobody could take the role up"
 
 
 def test_a_service_account_names_its_role_where_tokens_are_exchanged_for_it(deployed, mode):
