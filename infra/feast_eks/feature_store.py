@@ -102,7 +102,8 @@ class FeatureStore(pulumi.ComponentResource):
         )
 
         def reaching_stores(identity: Identity) -> list[Object]:
-            return [*store_environment(identity, settings), *offline_store_environment(identity, settings, offline_store.bucket_name)]
+            offline = offline_store_environment(identity, settings, offline_store.bucket_name, sources=plan.contract.sources)
+            return [*store_environment(identity, settings), *offline]
 
         feature_definitions = FeatureDefinitions(
             "feature-definitions",

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from feast_eks.identities import APPLY, CHECK, COMMANDS, IDENTITIES, MATERIALIZE, SERVE, SMOKE_TEST, store_environment
+from feast_eks.offline_store import offline_store_environment
 from tests.infra.engine import ACCOUNT, ISSUER, KEY_ARN, run_program
 from tests.infra.modes import MODES, config_of, settings
 
@@ -69,6 +70,23 @@ def test_a_role_exists_for_who_reads_the_bucket_and_nobody_else(deployed, mode):
         assert bound == {i.name: f"arn:aws:iam::{ACCOUNT}:role/feast-eks/{i.name}-role-1234567" for i in IDENTITIES if i.offline_store}, (
             "one role for each service account"
         )
+
+
+def test_who_gets_a_role_waits_for_it_and_nobody_else_does(deployed, mode):
+    """A pod that EKS admitted too early has none, and only another pod can have one."""
+    waits = {
+        name: variable["value"]
+        for spec in deployed.pod_specs().values()
+        for container in [*spec.get("initContainers", []), *spec["containers"]]
+        for name, variable in [(container["name"], v) for v in container["env"] if v["name"] == "AWS_WORKLOAD_IDENTITY"]
+    }
+    kind = {"irsa": "irsa", "s3-compatible": None}.get(mode, "pod_identity")
+    assert waits == (dict.fromkeys(("apply", "materialize", "skew-probe", "smoke-test"), kind) if kind else {})
+
+
+def test_nobody_waits_for_a_role_where_there_is_nothing_to_read():
+    variables = offline_store_environment(APPLY, settings(), "bucket", sources=())
+    assert not [v for v in variables if v["name"] == "AWS_WORKLOAD_IDENTITY"], "it would wait for ever: no role is made"
 
 
 def test_a_role_reads_the_sources_and_nothing_else(deployed, mode):
