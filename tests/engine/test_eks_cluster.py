@@ -152,6 +152,22 @@ def test_an_association_deleted_by_hand_is_drift(untouched, eks):
     assert "- aws:eks/podIdentityAssociation:PodIdentityAssociation: (delete)" in untouched.drift()
 
 
+def test_an_association_that_is_there_already_is_not_taken_over(untouched):
+    second = """
+aws.eks.PodIdentityAssociation(
+    "second",
+    cluster_name=cluster.name,
+    namespace=namespace.metadata.name,
+    service_account="apply",
+    role_arn=role.arn,
+    opts=pulumi.ResourceOptions(provider=amazon, depends_on=[association]),
+)
+"""
+    untouched.write(PROGRAM + MONITOR + second)
+
+    assert "ResourceInUseException: Association already exists: a-" in untouched.up(ok=False)
+
+
 def test_another_account_is_refused(untouched):
     untouched.write((PROGRAM + MONITOR).replace('["123456789012"]', '["210987654321"]'))
 
