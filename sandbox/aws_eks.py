@@ -25,7 +25,7 @@ Association = dict[str, Any]
 KUBERNETES_VERSION = "1.35"
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
 _ALPHABET = string.ascii_lowercase + string.digits
-_CHANGEABLE = ("roleArn", "disableSessionTags", "targetRoleArn", "policy")
+_CHANGEABLE = ("roleArn", "disableSessionTags")
 _SUMMARY = ("clusterName", "namespace", "serviceAccount", "associationArn", "associationId")
 
 
@@ -124,7 +124,7 @@ def _create(self: Any) -> ActionResult:
         "modifiedAt": now,
         "clientRequestToken": token,
     }
-    existing[identifier] = _with_external_id(association)
+    existing[identifier] = association
     return ActionResult({"association": association})
 
 
@@ -152,10 +152,8 @@ def _update(self: Any) -> ActionResult:
     given = {name: value for name in _CHANGEABLE if (value := self._get_param(name)) is not None}
     if "roleArn" in given:
         _require_role(association["clusterName"], given["roleArn"])
-    association.update({name: value for name, value in given.items() if value != ""}, modifiedAt=datetime.now(UTC))
-    for name in [name for name, value in given.items() if value == ""]:  # an empty text takes the target role away
-        association.pop(name, None)
-    return ActionResult({"association": _with_external_id(association)})
+    association.update(given, modifiedAt=datetime.now(UTC))
+    return ActionResult({"association": association})
 
 
 def _delete(self: Any) -> ActionResult:
@@ -178,14 +176,6 @@ def _require_role(cluster: str, arn: Any) -> None:
         raise InvalidParameterException(
             clusterName=cluster, nodegroupName=None, fargateProfileName=None, addonName=None, message=f"Invalid role ARN: {arn}"
         )
-
-
-def _with_external_id(association: Association) -> Association:
-    """A role in another account is assumed with an id that its trust policy asks for."""
-    association.pop("externalId", None)
-    if association.get("targetRoleArn"):
-        association["externalId"] = hashlib.sha256(association["associationArn"].encode()).hexdigest()[:32]
-    return association
 
 
 def _associations(backend: Any) -> dict[str, dict[str, Association]]:

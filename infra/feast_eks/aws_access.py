@@ -8,7 +8,7 @@ import pulumi_aws as aws
 
 from feast_eks import aws_policies
 from feast_eks.cluster import EksCluster
-from feast_eks.identities import IDENTITIES, Identity
+from feast_eks.identities import IDENTITIES, Identity, has_aws_role
 from feast_eks.settings import Settings
 from feast_eks.wires import computed
 
@@ -33,14 +33,14 @@ class AwsAccess(pulumi.ComponentResource):
     role_arns: dict[str, pulumi.Output[str]]
     """Roles by identity, where a service account must name its role."""
     granted: list[pulumi.Resource]
-    """A pod that starts before these has no access, and does not get it later."""
+    """A pod that starts before these has no access, and does not get it later: it ends, and its Job tries again."""
 
     def __init__(self, name: str, args: AwsAccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:AwsAccess", name, {}, opts)
         self._args = args
         self.role_arns, self.granted = {}, []
         for identity in IDENTITIES:
-            if identity.offline_store and args.cluster and args.sources:
+            if args.cluster and has_aws_role(identity, args.settings, args.sources):
                 self._grant(identity, args.cluster)
         self.register_outputs({})
 
@@ -70,17 +70,13 @@ class AwsAccess(pulumi.ComponentResource):
                     namespace=settings.namespace,
                     service_account=identity.name,
                     role_arn=role.arn,
+                    disable_session_tags=False,  # the role's trust asks for them
                     opts=child,
                 )
             )
 
     def _trust(self, identity: Identity, cluster: EksCluster) -> str:
-        settings = self._args.settings
-        if settings.workload_identity == "irsa":
-            return aws_policies.irsa_trust(
-                cluster_arn=cluster.arn,
-                issuer=cluster.issuer,
-                namespace=settings.namespace,
-                service_account=identity.name,
-            )
-        return aws_policies.pod_identity_trust(cluster_arn=cluster.arn)
+        namespace, account = self._args.settings.namespace, identity.name
+        if self._args.settings.workload_identity == "irsa":
+            return aws_policies.irsa_trust(cluster_arn=cluster.arn, issuer=cluster.issuer, namespace=namespace, service_account=account)
+        return aws_policies.pod_identity_trust(cluster_arn=cluster.arn, namespace=namespace, service_account=account)

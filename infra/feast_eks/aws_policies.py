@@ -21,8 +21,12 @@ def bucket_arn(bucket: str, region: str) -> str:
     return f"arn:{partition(region)}:s3:::{bucket}"
 
 
-def pod_identity_trust(*, cluster_arn: str) -> str:
-    """Lets EKS Pod Identity, of this cluster only, hand the role to the pods that the association names."""
+def pod_identity_trust(*, cluster_arn: str, namespace: str, service_account: str) -> str:
+    """Lets EKS Pod Identity hand the role to the pods of one service account of this cluster.
+
+    By the session tags that it sends: whoever may associate roles in the cluster cannot give this one to other pods.
+    https://docs.aws.amazon.com/eks/latest/userguide/pod-id-role.html
+    """
     account = cluster_arn.split(":")[4]
     return _document(
         {
@@ -30,7 +34,14 @@ def pod_identity_trust(*, cluster_arn: str) -> str:
             "Effect": "Allow",
             "Principal": {"Service": POD_IDENTITY_SERVICE},
             "Action": ["sts:AssumeRole", "sts:TagSession"],
-            "Condition": {"StringEquals": {"aws:SourceAccount": account}, "ArnEquals": {"aws:SourceArn": cluster_arn}},
+            "Condition": {
+                "StringEquals": {
+                    "aws:SourceAccount": account,
+                    "aws:RequestTag/kubernetes-namespace": namespace,
+                    "aws:RequestTag/kubernetes-service-account": service_account,
+                },
+                "ArnEquals": {"aws:SourceArn": cluster_arn},
+            },
         }
     )
 

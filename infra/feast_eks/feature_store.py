@@ -11,8 +11,8 @@ from feast_eks.aws_access import AwsAccess, AwsAccessArgs
 from feast_eks.cluster import EksCluster
 from feast_eks.definitions import FeatureDefinitions, FeatureDefinitionsArgs, run_digest
 from feast_eks.feature_server import FeatureServer, FeatureServerArgs
-from feast_eks.image_check import ImageCheck, ImageCheckArgs
 from feast_eks.identities import APPLY, CHECK, MATERIALIZE, SERVE, SMOKE_TEST, Identity, store_environment
+from feast_eks.image_check import ImageCheck, ImageCheckArgs
 from feast_eks.materialization import Materialization, MaterializationArgs
 from feast_eks.monitoring import Monitoring, MonitoringArgs
 from feast_eks.namespace import Namespace, NamespaceArgs
@@ -109,7 +109,8 @@ class FeatureStore(pulumi.ComponentResource):
         )
 
         def reaching_stores(identity: Identity) -> list[Object]:
-            return [*store_environment(identity, settings), *offline_store_environment(identity, settings, offline_store.bucket_name)]
+            offline = offline_store_environment(identity, settings, offline_store.bucket_name, sources=plan.contract.sources)
+            return [*store_environment(identity, settings), *offline]
 
         feature_definitions = FeatureDefinitions(
             "feature-definitions",

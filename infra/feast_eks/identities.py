@@ -5,7 +5,7 @@ come the Redis users and their commands, the database roles, the AWS roles, and 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,6 +114,11 @@ OFFLINE_STORE_SECRET = "offline-store-credentials"
 REGISTRY_CLIENT_LABEL = {"feast.dev/registry-client": "true"}
 ONLINE_STORE_CLIENT_LABEL = {"feast-redis-client": "true"}
 """The label that the Redis chart's network policy asks of clients; its name follows from the chart's full name."""
+
+
+def has_aws_role(identity: Identity, settings: Settings, sources: Sequence[str]) -> bool:
+    """Whether its pods read the sources by an AWS role of their own."""
+    return bool(identity.offline_store and sources) and settings.workload_identity != "static"
 
 
 def from_secret(variable: str, secret: str, key: str) -> Object:

@@ -1,5 +1,6 @@
 """The offline store: the bucket that holds the history of every feature, as Parquet."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from feast_eks import aws_policies
-from feast_eks.identities import OFFLINE_STORE_SECRET, Identity, from_secret
+from feast_eks.identities import OFFLINE_STORE_SECRET, Identity, from_secret, has_aws_role
 from feast_eks.settings import OfflineStoreSettings, Settings
 from feast_eks.wires import computed
 from feast_eks.workload import Object
@@ -158,8 +159,10 @@ def sources_environment(settings: Settings, bucket_name: pulumi.Input[str]) -> l
     return variables
 
 
-def offline_store_environment(identity: Identity, settings: Settings, bucket_name: pulumi.Input[str]) -> list[Object]:
-    """Environment variables by which a pod finds the bucket, and its access key where there is no AWS role."""
+def offline_store_environment(
+    identity: Identity, settings: Settings, bucket_name: pulumi.Input[str], *, sources: Sequence[str]
+) -> list[Object]:
+    """Environment variables by which a pod finds the bucket, and knows that it is to have an AWS role; elsewhere its access key."""
     if not identity.offline_store:
         return []
     variables: list[Object] = [
@@ -168,6 +171,9 @@ def offline_store_environment(identity: Identity, settings: Settings, bucket_nam
         {"name": "AWS_REGION", "value": settings.aws.region},
         {"name": "AWS_DEFAULT_REGION", "value": settings.aws.region},
     ]
+    if has_aws_role(identity, settings, sources):
+        # EKS gives it when it admits the pod, or never: one that came too early ends at once, for another to get it.
+        variables.append({"name": "AWS_WORKLOAD_IDENTITY", "value": settings.workload_identity})
     if endpoint_url := settings.offline_store.endpoint_url:
         variables += [
             {"name": "AWS_ENDPOINT_URL", "value": endpoint_url},

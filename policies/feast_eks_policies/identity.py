@@ -132,6 +132,9 @@ def _pod_identity_problems(statement: iam.Statement) -> Iterator[str]:
     cluster = statement.asks("(Arn|String)(Equals|Like)", "aws:SourceArn")
     if not account and not any(":cluster/*" not in str(arn) and arn != "*" for arn in cluster):
         yield "trusts Pod Identity of every account: no condition on aws:SourceAccount or on the cluster in aws:SourceArn"
+    for tag in ("namespace", "service-account"):
+        if not statement.asks("StringEquals", key := f"aws:RequestTag/kubernetes-{tag}"):
+            yield f"does not fix the pod's {tag} with StringEquals on {key}"
 
 
 def _permissions_boundary(resource: Resource) -> Iterator[str]:
@@ -170,7 +173,7 @@ RULES: tuple[Rule, ...] = (
         harm="identity",
         severity="critical",
         controls=("CKV_AWS_60", "CKV_AWS_61", "CKV_AWS_358"),
-        remedy="StringEquals on sub and aud for web identities; aws:SourceAccount or the cluster's ARN for EKS Pod Identity",
+        remedy="StringEquals on sub and aud of web identities; for EKS Pod Identity on the pod's session tags and aws:SourceAccount",
         types=("aws:iam/role:Role",),
         check=_trust_scoped,
     ),

@@ -19,6 +19,7 @@ from typing import NoReturn, TextIO
 from feature_runtime.feast_import import without_type_checks
 from feature_runtime.masking import Mask, MaskedStream, environment_mask
 from feature_runtime.refusal import Refusal
+from feature_runtime.settings import require_aws_role
 
 VERBS = {
     "prepare-registry": "create or alter the database roles and what they may do",
@@ -58,6 +59,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, terminated)
 
     try:
+        require_aws_role()
         verb, arguments = _parse(sys.argv[1:])
         result = verb.run(arguments)
         code = result.pop("exit_code", 0)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+NOT_YET = 75
+"""Exit code of what may pass by itself, though not for this pod: its Job tries again with another."""
+
 
 class Refusal(Exception):
     """A verb does not go on: the message names what, which rule, and the remedy.

@@ -11,13 +11,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feature_runtime.refusal import Refusal
+from feature_runtime.refusal import NOT_YET, Refusal
 
 CONFIG_FILE = "feature_store.yaml"
 # Feast's own variable for the directory of the feature repo.
 REPO_VARIABLE = "FEATURE_REPO_DIR_ENV_VAR"
 HIGHEST_PORT = 65_535
 MATERIALIZE_ROLE = "feast_materialize"
+ROLE_SHOWS_IN = {"pod_identity": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "irsa": "AWS_WEB_IDENTITY_TOKEN_FILE"}
+"""What EKS adds to the environment of a pod whose service account has an AWS role, by kind of binding."""
 
 
 def required(name: str) -> str:
@@ -26,6 +28,24 @@ def required(name: str) -> str:
     if not value:
         raise Refusal(f"the environment variable {name} is not set. The pod's specification must set it.")
     return value
+
+
+def require_aws_role() -> None:
+    """Refuse to start in a pod that is to have an AWS role and has none.
+
+    EKS gives it when it admits the pod, or never. It learns of a new role within seconds, so the next pod may have it.
+    """
+    kind = os.environ.get("AWS_WORKLOAD_IDENTITY", "")
+    if not kind:
+        return
+    if kind not in ROLE_SHOWS_IN:
+        raise Refusal(f"the environment variable AWS_WORKLOAD_IDENTITY is {kind!r}, not {' or '.join(ROLE_SHOWS_IN)}.")
+    if not os.environ.get(ROLE_SHOWS_IN[kind]):
+        raise Refusal(
+            f"EKS has given this pod no AWS role ({kind}: {ROLE_SHOWS_IN[kind]} is not set). It came before the role of its service "
+            "account was known; the next one may get it. If none does, nothing binds a role to the service account.",
+            exit_code=NOT_YET,
+        )
 
 
 def feature_repo_directory() -> Path:

@@ -19,10 +19,8 @@ from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.online_store.skew_records import Records
 from feature_runtime.progress import say
 from feature_runtime.proving.comparison import Comparison, Tally
-from feature_runtime.refusal import Refusal
+from feature_runtime.refusal import NOT_YET, Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
-
-NOT_YET = 75
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

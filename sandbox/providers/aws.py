@@ -14,17 +14,12 @@ from botocore.parsers import ResponseParserError
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
-from sandbox.providers import aws_account, aws_cloud, aws_eks, aws_iam, aws_kms, aws_s3, diff, plugin, wire
+from sandbox.providers import aws_cloud, aws_eks, aws_iam, aws_kms, aws_s3, diff, plugin, wire
 from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
 KINDS: Mapping[str, Kind] = {**aws_s3.KINDS, **aws_iam.KINDS, **aws_kms.KINDS, **aws_eks.KINDS}
-FUNCTIONS: Mapping[str, Callable[[Cloud, Mapping[str, Any]], Inputs]] = {
-    **aws_account.FUNCTIONS,
-    **aws_iam.FUNCTIONS,
-    **aws_kms.FUNCTIONS,
-    **aws_eks.FUNCTIONS,
-}
+FUNCTIONS = aws_eks.FUNCTIONS
 _AUTONAME_SUFFIX_LENGTH = 7
 # In the state: what the stand-in stored, as it was to be read right afterwards.
 _WRITTEN = "__written"
@@ -73,7 +68,7 @@ class Aws(plugin.Provider):
             return plugin.check_response(inputs, [InvalidInput("", reason)])
         inputs = {**kind.defaults, **inputs, **_written_documents(kind, inputs)}
         if kind.name and inputs.get(kind.name) is None:
-            inputs[kind.name] = _auto_name(kind, request, inputs)
+            inputs[kind.name] = _auto_name(kind, request)
         return plugin.check_response(inputs, _problems(kind, wire.reveal(inputs)))
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -88,8 +83,10 @@ class Aws(plugin.Provider):
         # The provider's default tags are no input of the resource, but part of what it is.
         if kind.taggable and not wire.has_unknown(new) and state.get("tagsAll", {}) != aws_cloud.tags_of(self.cloud, new):
             found.setdefault(("tagsAll",), "UPDATE")
-        same_name = not kind.name or old.get(kind.name) == new.get(kind.name)
-        return diff.response(found, lambda path: path[0] in kind.force_new, delete_before_replace=same_name and not kind.many)
+        # Two of one name cannot be there at once. Who asks for a replacement of what did not change is not helped, as on AWS.
+        replaced = any(path[0] in kind.force_new for path in found)
+        same_name = bool(kind.name) and old.get(kind.name) == new.get(kind.name)
+        return diff.response(found, lambda path: path[0] in kind.force_new, delete_before_replace=replaced and same_name)
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
         marked = wire.read(request.properties)
@@ -158,7 +155,7 @@ class Aws(plugin.Provider):
         outputs[_WRITTEN] = wire.Secret(written) if wire.has_secret(marked) else written
         if kind.taggable:
             outputs["tagsAll"] = aws_cloud.tags_of(self.cloud, inputs)
-        return wire.write({**outputs, **marked, **{k: outputs[k] for k in ("etag",) if k in outputs}})
+        return wire.write({**outputs, **marked})
 
     def _previewed(self, kind: Kind, marked: Inputs) -> Inputs:
         """The inputs, and what of the outputs follows from them: policies want to see ARNs."""
@@ -249,14 +246,11 @@ def _written_documents(kind: Kind, inputs: Mapping[str, Any]) -> Inputs:
     }
 
 
-def _auto_name(kind: Kind, request: Any, inputs: Mapping[str, Any]) -> Any:
+def _auto_name(kind: Kind, request: Any) -> Any:
     previous = wire.reveal(wire.read(request.olds)).get(kind.name)
     if previous:
         return previous
-    prefix = next((inputs[name] for name in (f"{kind.name}Prefix",) if inputs.get(name)), None)
-    if wire.is_unknown(prefix):
-        return wire.UNKNOWN
-    if prefix is None and request.HasField("autonaming"):
+    if request.HasField("autonaming"):
         if request.autonaming.mode == provider_pb2.CheckRequest.AutonamingOptions.DISABLE:
             return None
         if request.autonaming.proposed_name:
@@ -264,7 +258,7 @@ def _auto_name(kind: Kind, request: Any, inputs: Mapping[str, Any]) -> Any:
     if kind.name == "key":  # an object is called what the resource is called
         return plugin.resource_name(request.urn)
     suffix = hashlib.sha256(request.randomSeed or request.urn.encode()).hexdigest()[:_AUTONAME_SUFFIX_LENGTH]
-    start = prefix or f"{kind.name_start}{plugin.resource_name(request.urn)}-"
+    start = f"{kind.name_start}{plugin.resource_name(request.urn)}-"
     if kind.name == "bucket":
         start = start.lower().replace("_", "-")
     return start[: kind.longest_name - len(suffix)] + suffix

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - what one kind does not need of the arguments, another one does
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -146,10 +147,9 @@ class Kind:
     name_start: str = ""  # what a generated name has to begin with
     longest_name = 64
     taggable = False
-    many = False  # nothing keeps two alike from being there at once, so a replacement need not wait for a deletion
 
     def create(self, cloud: Cloud, inputs: Inputs) -> str:
-        """Makes it, or takes over what an interrupted run has left, and returns its id."""
+        """Makes it and returns its id. Where AWS refuses a second one of a name, so does this: what is there already is somebody's."""
         raise NotImplementedError
 
     def update(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
@@ -161,7 +161,7 @@ class Kind:
         raise NotImplementedError
 
     def delete(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
-        """Removes it; one that is gone already is fine."""
+        """Removes it; Gone, where it raises it, is fine."""
         raise NotImplementedError
 
     def outputs(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
@@ -202,11 +202,21 @@ def code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+@contextlib.contextmanager
+def gone_if(*codes: str) -> Iterator[None]:
+    """Makes Gone of the errors by which a service says that something is not there."""
+    try:
+        yield
+    except ClientError as error:
+        if code(error) in codes:
+            raise Gone from None
+        raise
+
+
 def explain(error: Exception) -> ProviderError:
     """A boto3 exception as a sentence."""
     if isinstance(error, ClientError):
-        details = error.response.get("Error", {})
-        return ProviderError(f"{error.operation_name}: {details.get('Message') or details.get('Code')}")
+        return ProviderError(": ".join(filter(None, (error.operation_name, code(error), error.response.get("Error", {}).get("Message")))))
     if isinstance(error, EndpointConnectionError):
         address = error.kwargs.get("endpoint_url", "")
         return ProviderError(f"the sandbox's AWS at {address} do not answer; `make up` starts them")

@@ -9,40 +9,31 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sandbox.providers import wire
-from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind, code, tags_of
+from sandbox.providers.aws_cloud import Cloud, Inputs, Kind, code, gone_if, tags_of
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
 _MISSING = "ResourceNotFoundException"
-_TAKEN = "ResourceInUseException"
 _ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
 
 
 class PodIdentityAssociation(Kind):
     required = ("clusterName", "namespace", "serviceAccount", "roleArn")
-    optional = ("disableSessionTags", "targetRoleArn", "policy", "tags")
+    optional = ("disableSessionTags", "tags")
     force_new = ("clusterName", "namespace", "serviceAccount")
-    readable = (*required, "disableSessionTags", "targetRoleArn", "policy", "tags")
-    documents = ("policy",)
+    readable = (*required, *optional)
     taggable = True
 
     def problems(self, inputs: Inputs) -> Iterator[InvalidInput]:
-        for name in ("roleArn", "targetRoleArn"):
-            value = inputs.get(name)
-            if isinstance(value, str) and value and not wire.is_unknown(value) and not _ARN.fullmatch(value):
-                yield InvalidInput(name, f"{value!r} is no ARN of a role")
+        value = inputs.get("roleArn")
+        if isinstance(value, str) and not wire.is_unknown(value) and not _ARN.fullmatch(value):
+            yield InvalidInput("roleArn", f"{value!r} is no ARN of a role")
 
     def create(self, cloud: Cloud, inputs: Inputs) -> str:
-        client = cloud.client("eks")
-        request = {name: inputs[name] for name in (*self.required, "targetRoleArn", "policy") if inputs.get(name)}
-        request["disableSessionTags"] = bool(inputs.get("disableSessionTags"))
-        try:
-            created = client.create_pod_identity_association(**request, tags=tags_of(cloud, inputs))
-        except ClientError as error:
-            left = self._left_behind(client, inputs) if code(error) == _TAKEN else None
-            if left is None:
-                raise
-            self.update(cloud, left, inputs)
-            return left
+        created = cloud.client("eks").create_pod_identity_association(
+            **{name: inputs[name] for name in self.required},
+            disableSessionTags=bool(inputs.get("disableSessionTags")),
+            tags=tags_of(cloud, inputs),
+        )
         return str(created["association"]["associationId"])
 
     def update(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
@@ -52,8 +43,6 @@ class PodIdentityAssociation(Kind):
             associationId=resource_id,
             roleArn=inputs["roleArn"],
             disableSessionTags=bool(inputs.get("disableSessionTags")),
-            targetRoleArn=inputs.get("targetRoleArn") or "",
-            policy=inputs.get("policy") or "",
         )
         arn, present = changed["association"]["associationArn"], changed["association"].get("tags") or {}
         wanted = tags_of(cloud, inputs)
@@ -64,7 +53,7 @@ class PodIdentityAssociation(Kind):
 
     def read(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
         live = self._get(cloud, resource_id, inputs)
-        found = {name: live[name] for name in (*self.required, "targetRoleArn", "policy") if live.get(name)}
+        found = {name: live[name] for name in self.required}
         if live.get("disableSessionTags"):
             found["disableSessionTags"] = True
         wanted = inputs.get("tags") or {}
@@ -72,11 +61,8 @@ class PodIdentityAssociation(Kind):
         return {**found, **({"tags": tags} if tags else {})}
 
     def delete(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
-        try:
+        with gone_if(_MISSING):
             cloud.client("eks").delete_pod_identity_association(clusterName=inputs["clusterName"], associationId=resource_id)
-        except ClientError as error:
-            if code(error) != _MISSING:
-                raise
 
     def outputs(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
         live = self._get(cloud, resource_id, inputs)
@@ -84,29 +70,14 @@ class PodIdentityAssociation(Kind):
             "associationArn": live["associationArn"],
             "associationId": resource_id,
             "disableSessionTags": bool(live.get("disableSessionTags")),
-            **({"externalId": live["externalId"]} if live.get("externalId") else {}),
             "region": cloud.region,
         }
 
     def _get(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Mapping[str, Any]:
-        try:
+        with gone_if(_MISSING):
             answer = cloud.client("eks").describe_pod_identity_association(clusterName=inputs["clusterName"], associationId=resource_id)
-        except ClientError as error:
-            if code(error) == _MISSING:
-                raise Gone from None
-            raise
         association: Mapping[str, Any] = answer["association"]
         return association
-
-    def _left_behind(self, client: Any, inputs: Inputs) -> str | None:
-        """The association of an interrupted run. One that gives another role is somebody else's, and stays theirs."""
-        where = {name: inputs[name] for name in ("clusterName", "namespace", "serviceAccount")}
-        for summary in client.list_pod_identity_associations(**where)["associations"]:
-            identifier = str(summary["associationId"])
-            live = client.describe_pod_identity_association(clusterName=inputs["clusterName"], associationId=identifier)
-            if live["association"]["roleArn"] == inputs["roleArn"]:
-                return identifier
-        return None
 
 
 KINDS: dict[str, Kind] = {"aws:eks/podIdentityAssociation:PodIdentityAssociation": PodIdentityAssociation()}

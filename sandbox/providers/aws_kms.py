@@ -3,13 +3,11 @@
 # ruff: noqa: D101, D102, ARG002 - each class is one AWS resource; what its methods do is said at Kind
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from sandbox.providers import wire
-from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind, code, own_tags, tags_of
+from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind, gone_if, own_tags, tags_of
 from sandbox.providers.plugin import InvalidInput
 
 _MISSING = "NotFoundException"
@@ -37,7 +35,6 @@ class Key(Kind):
     documents = ("policy",)
     defaults: Mapping[str, Any] = {"isEnabled": True}
     taggable = True
-    many = True
 
     def problems(self, inputs: Inputs) -> Iterator[InvalidInput]:
         for name, least, most in (("deletionWindowInDays", 7, 30), ("rotationPeriodInDays", 90, 2560)):
@@ -97,10 +94,7 @@ class Key(Kind):
 
     def delete(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
         days = inputs.get("deletionWindowInDays") or _DELETION_WINDOW_DAYS
-        try:
-            self._get(cloud, resource_id)
-        except Gone:
-            return
+        self._get(cloud, resource_id)  # one on its way out is gone
         cloud.client("kms").schedule_key_deletion(KeyId=resource_id, PendingWindowInDays=days)
 
     def outputs(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
@@ -118,12 +112,8 @@ class Key(Kind):
         }
 
     def _get(self, cloud: Cloud, resource_id: str) -> Mapping[str, Any]:
-        try:
+        with gone_if(_MISSING):
             live: Mapping[str, Any] = cloud.client("kms").describe_key(KeyId=resource_id)["KeyMetadata"]
-        except ClientError as error:
-            if code(error) == _MISSING:
-                raise Gone from None
-            raise
         if live["KeyState"] == "PendingDeletion":
             raise Gone
         return live
@@ -131,8 +121,8 @@ class Key(Kind):
 
 class Alias(Kind):
     required = ("targetKeyId",)
-    optional = ("name", "namePrefix")
-    force_new = ("name", "namePrefix")
+    optional = ("name",)
+    force_new = ("name",)
     readable = ("name", "targetKeyId")
     name = "name"
     name_start = "alias/"
@@ -148,12 +138,7 @@ class Alias(Kind):
             yield InvalidInput("name", f"{name!r} is not to be had: 'alias/aws/' belongs to AWS")
 
     def create(self, cloud: Cloud, inputs: Inputs) -> str:
-        try:
-            cloud.client("kms").create_alias(AliasName=inputs["name"], TargetKeyId=inputs["targetKeyId"])
-        except ClientError as error:
-            if code(error) != "AlreadyExistsException":
-                raise
-            self.update(cloud, inputs["name"], inputs)
+        cloud.client("kms").create_alias(AliasName=inputs["name"], TargetKeyId=inputs["targetKeyId"])
         return str(inputs["name"])
 
     def update(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
@@ -166,11 +151,8 @@ class Alias(Kind):
         return {"name": resource_id, "targetKeyId": wanted if same else live["TargetKeyId"]}
 
     def delete(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> None:
-        try:
+        with gone_if(_MISSING):
             cloud.client("kms").delete_alias(AliasName=resource_id)
-        except ClientError as error:
-            if code(error) != _MISSING:
-                raise
 
     def outputs(self, cloud: Cloud, resource_id: str, inputs: Inputs) -> Inputs:
         live = self._get(cloud, resource_id)
@@ -187,21 +169,3 @@ class Alias(Kind):
 
 
 KINDS: dict[str, Kind] = {"aws:kms/key:Key": Key(), "aws:kms/alias:Alias": Alias()}
-
-
-def _key(cloud: Cloud, arguments: Mapping[str, Any]) -> Inputs:
-    live = cloud.client("kms").describe_key(KeyId=arguments["keyId"])["KeyMetadata"]
-    return {
-        "id": live["KeyId"],
-        "keyId": arguments["keyId"],
-        "arn": live["Arn"],
-        "enabled": live["Enabled"],
-        "description": live.get("Description", ""),
-        "keyState": live["KeyState"],
-        "keyUsage": live["KeyUsage"],
-        "multiRegion": bool(live.get("MultiRegion")),
-        "region": cloud.region,
-    }
-
-
-FUNCTIONS: dict[str, Callable[[Cloud, Mapping[str, Any]], Inputs]] = {"aws:kms/getKey:getKey": _key}

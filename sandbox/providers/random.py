@@ -1,15 +1,14 @@
-"""Stand-in for `pulumi-random`: RandomPassword, RandomString and RandomId.
+"""Stand-in for `pulumi-random`: RandomPassword, the one type that the program uses.
 
-A value is made once, with the operating system's generator, and never again: only a change of an input (or of `keepers`)
+A password is made once, with the operating system's generator, and never again: only a change of an input (or of `keepers`)
 replaces the resource. `bcryptHash` is left out.
 """
 
 # ruff: noqa: D102, N802, ARG002 - gRPC names the methods and their arguments; the engine documents them
 
-import base64
 import secrets
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -20,85 +19,45 @@ from sandbox.providers import diff, plugin, wire
 from sandbox.providers.plugin import InvalidInput
 
 _PASSWORD = "random:index/randomPassword:RandomPassword"
-_STRING = "random:index/randomString:RandomString"
-_ID = "random:index/randomId:RandomId"
-_SUPPORTED = (_PASSWORD, _STRING, _ID)
-
-_SPECIAL = "!@#$%&*()-_=+[]{}<>:?"
 _CLASSES = {
     "upper": string.ascii_uppercase,
     "lower": string.ascii_lowercase,
     "numeric": string.digits,
-    "special": _SPECIAL,
+    "special": "!@#$%&*()-_=+[]{}<>:?",
 }
+INPUTS = ("length", *_CLASSES, "keepers")
 
 
-def generate_text(inputs: dict[str, Any]) -> str:
-    """A text of exactly `length` characters of the enabled classes, with at least `min*` of each, in random order."""
-    alphabets = _alphabets(inputs)
-    letters = [secrets.choice(alphabets[name]) for name in alphabets for _ in range(inputs.get(f"min{name.capitalize()}") or 0)]
-    everything = "".join(alphabets.values())
-    letters += [secrets.choice(everything) for _ in range(inputs["length"] - len(letters))]
-    secrets.SystemRandom().shuffle(letters)
-    return "".join(letters)
+def generate(inputs: Mapping[str, Any]) -> str:
+    """A text of exactly `length` characters of the classes that are not switched off."""
+    alphabet = _alphabet(inputs)
+    return "".join(secrets.choice(alphabet) for _ in range(inputs["length"]))
 
 
-def generate_id(inputs: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """The id and the outputs of a RandomId: the same bytes in four notations, each after the prefix."""
-    raw = secrets.token_bytes(inputs["byteLength"])
-    prefix = inputs.get("prefix") or ""
-    url_safe = base64.urlsafe_b64encode(raw).decode().rstrip("=")
-    notations = {
-        "b64Std": base64.b64encode(raw).decode(),
-        "b64Url": url_safe,
-        "dec": str(int.from_bytes(raw, "big")),
-        "hex": raw.hex(),
-    }
-    return url_safe, {name: prefix + text for name, text in notations.items()}
-
-
-def problems(token: str, inputs: dict[str, Any]) -> Iterator[InvalidInput]:
-    """What is wrong with inputs whose values are known; unknown ones are judged when they are known."""
-    size = "byteLength" if token == _ID else "length"
-    wanted = inputs.get(size)
-    if wire.is_unknown(wanted):
-        return
-    if not isinstance(wanted, int) or wanted < 1:
-        yield InvalidInput(size, f"must be a whole number of at least 1, not {wanted!r}")
-        return
-    if token == _ID:
-        return
-    least = 0
-    alphabets = _alphabets(inputs)
-    for name in _CLASSES:
-        key = f"min{name.capitalize()}"
-        minimum = inputs.get(key) or 0
-        if wire.is_unknown(minimum):
-            return
-        if not isinstance(minimum, int) or minimum < 0:
-            yield InvalidInput(key, f"must be a whole number of at least 0, not {minimum!r}")
-        elif minimum and name not in alphabets:
-            yield InvalidInput(key, f"asks for {minimum} characters of a class that `{name}: false` excludes")
-        else:
-            least += minimum
-    if not any(alphabets.values()):
+def problems(inputs: Mapping[str, Any]) -> Iterator[InvalidInput]:
+    """What is wrong with the inputs; an unknown length is judged when it is known."""
+    for name, value in inputs.items():
+        if name not in (*INPUTS, "__defaults") and value is not None:
+            yield InvalidInput(name, f"is not supported by the sandbox's random provider; it knows {', '.join(INPUTS)}")
+    length = inputs.get("length")
+    if not wire.is_unknown(length) and not (isinstance(length, int) and length >= 1):
+        yield InvalidInput("length", f"must be a whole number of at least 1, not {length!r}")
+    if not _alphabet(inputs):
         yield InvalidInput("special", "at least one of upper, lower, numeric and special must be true")
-    if least > wanted:
-        yield InvalidInput("length", f"is {wanted}, but the minimums of the classes add up to {least}")
 
 
 class Random(plugin.Provider):
-    """Makes random values and keeps them in the state, which is the only place they exist."""
+    """Makes passwords and keeps them in the state, which is the only place they exist."""
 
     package = "random"
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
         token = plugin.resource_type(request.urn)
         inputs = wire.read(request.news)
-        if token not in _SUPPORTED:
-            reason = f"the sandbox's random provider has no {token}; it has {', '.join(_SUPPORTED)}"
+        if token != _PASSWORD:
+            reason = f"the sandbox's random provider has no {token}; it has {_PASSWORD}"
             return plugin.check_response(inputs, [InvalidInput("", reason)])
-        return plugin.check_response(inputs, problems(token, wire.reveal(inputs)))
+        return plugin.check_response(inputs, problems(wire.reveal(inputs)))
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
         old, new = (wire.reveal(wire.read(side)) for side in (request.old_inputs, request.news))
@@ -106,22 +65,12 @@ class Random(plugin.Provider):
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
         marked = wire.read(request.properties)
-        inputs = wire.reveal(marked)
-        token = plugin.resource_type(request.urn)
         if request.preview:
-            results = ("b64Std", "b64Url", "dec", "hex", "id") if token == _ID else ("result", "id")
-            unknown = dict.fromkeys(results, wire.UNKNOWN)
-            if token == _PASSWORD:
-                unknown["result"] = wire.Secret(wire.UNKNOWN)  # type: ignore[assignment]
+            unknown = {"result": wire.Secret(wire.UNKNOWN), "id": wire.UNKNOWN}
             return provider_pb2.CreateResponse(properties=wire.write({**marked, **unknown}))
-        if token == _ID:
-            resource_id, outputs = generate_id(inputs)
-            return provider_pb2.CreateResponse(id=resource_id, properties=wire.write({**marked, **outputs}))
-        text = generate_text(inputs)
-        if token == _STRING:
-            return provider_pb2.CreateResponse(id=text, properties=wire.write({**marked, "result": text}))
-        # The id is shown in the clear, so a password's says nothing.
-        return provider_pb2.CreateResponse(id="none", properties=wire.write({**marked, "result": wire.Secret(text)}))
+        password = generate(wire.reveal(marked))
+        # The id is shown in the clear, so it says nothing.
+        return provider_pb2.CreateResponse(id="none", properties=wire.write({**marked, "result": wire.Secret(password)}))
 
     def Update(self, request: Any, context: grpc.ServicerContext) -> Any:
         # Every real change replaces; what arrives here differs in nothing that matters.
@@ -136,16 +85,8 @@ class Random(plugin.Provider):
         return empty_pb2.Empty()
 
 
-def _alphabets(inputs: dict[str, Any]) -> dict[str, str]:
-    """The enabled classes; `number` is the old name of `numeric`."""
-    enabled = {
-        name: characters
-        for name, characters in _CLASSES.items()
-        if inputs.get(name) is not False and not (name == "numeric" and inputs.get("number") is False)
-    }
-    if "special" in enabled and inputs.get("overrideSpecial"):
-        enabled["special"] = inputs["overrideSpecial"]
-    return enabled
+def _alphabet(inputs: Mapping[str, Any]) -> str:
+    return "".join(characters for name, characters in _CLASSES.items() if inputs.get(name) is not False)
 
 
 def main() -> None:

@@ -18,16 +18,16 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"
-# Other unknowns the SDKs know: lists, maps, assets … each has a sentinel of its own.
+# Providers in Go have a sentinel for each type; the Python SDK sends the one for texts, whatever the type.
 _UNKNOWNS = frozenset(
     {
         UNKNOWN,
-        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
-        "030794c1-ac77-496b-92df-f27374a8bd58",
-        "e48ece36-62e2-4504-bad9-02848725956a",
-        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # a boolean
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # a number
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # a list
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # a map
+        "030794c1-ac77-496b-92df-f27374a8bd58",  # an asset
+        "e48ece36-62e2-4504-bad9-02848725956a",  # an archive
     }
 )
 

@@ -54,13 +54,8 @@ chart = Chart("tiny", chart="./tiny", namespace=os.environ["NAMESPACE"], opts=on
 on_amazon = pulumi.ResourceOptions(provider=amazon)
 key = aws.kms.Key("key", enable_key_rotation=True, deletion_window_in_days=30, opts=on_amazon)
 aws.kms.Alias("alias", name=f"alias/{os.environ['NAMESPACE']}", target_key_id=key.key_id, opts=on_amazon)
-trust = aws.iam.get_policy_document_output(
-    statements=[
-        {"actions": ["sts:AssumeRole", "sts:TagSession"], "principals": [{"type": "Service", "identifiers": ["pods.eks.amazonaws.com"]}]}
-    ],
-    opts=on_aws,
-)
-role = aws.iam.Role("role", assume_role_policy=trust.json, opts=on_amazon)
+allow = {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Principal": {"Service": "pods.eks.amazonaws.com"}}
+role = aws.iam.Role("role", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}), opts=on_amazon)
 association = aws.eks.PodIdentityAssociation(
     "association",
     cluster_name=cluster.name,
@@ -155,6 +150,22 @@ def test_an_association_deleted_by_hand_is_drift(untouched, eks):
     eks.delete_pod_identity_association(clusterName=CLUSTER, associationId=found["associationId"])
 
     assert "- aws:eks/podIdentityAssociation:PodIdentityAssociation: (delete)" in untouched.drift()
+
+
+def test_an_association_that_is_there_already_is_not_taken_over(untouched):
+    second = """
+aws.eks.PodIdentityAssociation(
+    "second",
+    cluster_name=cluster.name,
+    namespace=namespace.metadata.name,
+    service_account="apply",
+    role_arn=role.arn,
+    opts=pulumi.ResourceOptions(provider=amazon, depends_on=[association]),
+)
+"""
+    untouched.write(PROGRAM + MONITOR + second)
+
+    assert "ResourceInUseException: Association already exists: a-" in untouched.up(ok=False)
 
 
 def test_another_account_is_refused(untouched):

@@ -68,6 +68,23 @@ def test_the_names_of_what_is_run_again_are_those_of_the_program():
         assert job in DEPLOY
 
 
+def test_what_a_killed_update_leaves_behind_is_imported_by_the_programs_names():
+    section = (DOCS / "operations.md").read_text().partition("## After an update that was killed")[2].partition("\n## ")[0]
+    engine = run_program(stack_config("dev"), stack="dev")
+    made = {(r.type, r.name) for r in engine.registrations}
+    named = re.findall(r"`(aws:\S+) (\S+) \S+`", section)
+    associations = re.findall(r"`([\w-]+-pod-identity)`", section)
+    assert {kind for kind, _ in named} == {
+        "aws:s3/bucket:Bucket",
+        "aws:kms/alias:Alias",
+        "aws:eks/podIdentityAssociation:PodIdentityAssociation",
+    }, "what AWS has one of by a name that the program knows"
+    assert set(named) <= made
+    assert {named[2][1], *associations} == set(engine.of_type(":PodIdentityAssociation"))
+    assert {"offline-store", "aws-access"} == set(re.findall(r"\| `([\w-]+)` \|$", section, re.MULTILINE))
+    assert {"offline-store", "aws-access", "aws-provider"} <= {name for _, name in made}
+
+
 def test_the_deployers_policy_is_narrow():
     (document,) = (json.loads(block) for block in blocks(DEPLOY, "json"))
     for statement in document["Statement"]:

@@ -11,6 +11,7 @@ from feast_eks.addresses import feature_server_url, online_store_domain
 from feast_eks.feature_store_yaml import client_feature_store_yaml, feature_store_yaml
 from feast_eks.identities import IDENTITIES, redis_acl, store_environment
 from feast_eks.kubeconfig import eks_kubeconfig
+from feast_eks.offline_store import offline_store_environment
 from feast_eks.online_store import online_store_values
 from feast_eks.registry import registry_values
 from tests.infra.engine import ISSUER, KEY_ARN, PROJECT
@@ -46,14 +47,21 @@ def connections(mode):
 
 
 def environments(mode):
-    """How each identity's pods reach registry and online store."""
-    return as_yaml({i.name: store_environment(i, settings(mode)) for i in IDENTITIES if i.pods})
+    """How each identity's pods reach the three stores."""
+
+    def environment(identity):
+        offline = offline_store_environment(identity, settings(mode), "history", sources=CONTRACT.sources)
+        return [*store_environment(identity, settings(mode)), *offline]
+
+    return as_yaml({i.name: environment(i) for i in IDENTITIES if i.pods})
 
 
 def documents():
     read = aws_policies.read_sources(bucket="history", sources=["employee_attrition.parquet", "pay/history"], region=REGION)
     return {
-        "aws.trust.pod_identity.json": aws_policies.pod_identity_trust(cluster_arn=CLUSTER_ARN),
+        "aws.trust.pod_identity.json": aws_policies.pod_identity_trust(
+            cluster_arn=CLUSTER_ARN, namespace="feast", service_account="materialize"
+        ),
         "aws.trust.irsa.json": aws_policies.irsa_trust(
             cluster_arn=CLUSTER_ARN, issuer=ISSUER, namespace="feast", service_account="materialize"
         ),
@@ -71,7 +79,10 @@ RENDERED = {
     "feature_store.client.yaml": lambda: client_feature_store_yaml(CONTRACT, feature_server_url("feast")),
     "network_policies.yaml": lambda: as_yaml(network.network_policies(settings("highly-available"))),
     "connections.txt": lambda: "\n".join(connections(mode) for mode in MODES),
-    **{f"environment.{mode}.yaml": lambda mode=mode: environments(mode) for mode in ("standalone", "highly-available", "external")},
+    **{
+        f"environment.{mode}.yaml": lambda mode=mode: environments(mode)
+        for mode in ("standalone", "highly-available", "external", "s3-compatible")
+    },
     "redis.standalone.values.yaml": lambda: as_yaml(online_store_values(settings().online_store, monitored_from="monitoring")),
     "redis.sentinel.values.yaml": lambda: as_yaml(
         online_store_values(settings("highly-available").online_store, domain=online_store_domain("features"), monitored_from="monitoring")

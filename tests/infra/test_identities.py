@@ -5,6 +5,7 @@ import json
 import pytest
 
 from feast_eks.identities import APPLY, CHECK, COMMANDS, IDENTITIES, MATERIALIZE, SERVE, SMOKE_TEST, store_environment
+from feast_eks.offline_store import offline_store_environment
 from tests.infra.engine import ACCOUNT, ISSUER, KEY_ARN, run_program
 from tests.infra.modes import MODES, config_of, settings
 
@@ -71,6 +72,23 @@ def test_a_role_exists_for_who_reads_the_bucket_and_nobody_else(deployed, mode):
         )
 
 
+def test_who_gets_a_role_waits_for_it_and_nobody_else_does(deployed, mode):
+    """A pod that EKS admitted too early has none, and only another pod can have one."""
+    waits = {
+        name: variable["value"]
+        for spec in deployed.pod_specs().values()
+        for container in [*spec.get("initContainers", []), *spec["containers"]]
+        for name, variable in [(container["name"], v) for v in container["env"] if v["name"] == "AWS_WORKLOAD_IDENTITY"]
+    }
+    kind = {"irsa": "irsa", "s3-compatible": None}.get(mode, "pod_identity")
+    assert waits == (dict.fromkeys(("apply", "materialize", "skew-probe", "smoke-test"), kind) if kind else {})
+
+
+def test_nobody_waits_for_a_role_where_there_is_nothing_to_read():
+    variables = offline_store_environment(APPLY, settings(), "bucket", sources=())
+    assert not [v for v in variables if v["name"] == "AWS_WORKLOAD_IDENTITY"], "it would wait for ever: no role is made"
+
+
 def test_a_role_reads_the_sources_and_nothing_else(deployed, mode):
     for name, policy in documents(deployed, "-reads-sources").items():
         read, listing = policy["Statement"]
@@ -112,9 +130,18 @@ def test_a_role_is_taken_up_from_one_place_only(deployed, mode):
         else:
             assert statement["Principal"] == {"Service": "pods.eks.amazonaws.com"}
             assert statement["Condition"] == {
-                "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                "StringEquals": {
+                    "aws:SourceAccount": ACCOUNT,
+                    "aws:RequestTag/kubernetes-namespace": "feast",
+                    "aws:RequestTag/kubernetes-service-account": name.removesuffix("-role"),
+                },
                 "ArnEquals": {"aws:SourceArn": f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/somewhere"},
-            }
+            }, "who may associate roles in this cluster could hand it to any pod"
+
+
+def test_pods_send_the_tags_that_their_roles_trust_asks_for(deployed):
+    for association in deployed.of_type(":PodIdentityAssociation").values():
+        assert association.inputs["disableSessionTags"] is False, "without them nobody could take the role up"
 
 
 def test_a_service_account_names_its_role_where_tokens_are_exchanged_for_it(deployed, mode):

@@ -51,7 +51,14 @@ POD_IDENTITY_TRUST = {
     "Effect": "Allow",
     "Principal": {"Service": "pods.eks.amazonaws.com"},
     "Action": ["sts:AssumeRole", "sts:TagSession"],
-    "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}, "ArnEquals": {"aws:SourceArn": CLUSTER}},
+    "Condition": {
+        "StringEquals": {
+            "aws:SourceAccount": ACCOUNT,
+            "aws:RequestTag/kubernetes-namespace": "feast",
+            "aws:RequestTag/kubernetes-service-account": "materialize",
+        },
+        "ArnEquals": {"aws:SourceArn": CLUSTER},
+    },
 }
 WEB_IDENTITY_TRUST = {
     "Effect": "Allow",

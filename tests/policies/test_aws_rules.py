@@ -39,6 +39,9 @@ DEFAULT_KUBERNETES = Provider(type="pulumi:providers:kubernetes", name="default_
 UNTAGGED_AWS = Provider(type="pulumi:providers:aws", name="aws")
 
 
+POD = {"aws:RequestTag/kubernetes-namespace": "feast", "aws:RequestTag/kubernetes-service-account": "materialize"}
+
+
 def trust(**changes):
     return document({**POD_IDENTITY_TRUST, **changes})
 
@@ -142,10 +145,20 @@ DAMAGES = [
         "iam-trust-scoped",
         "materialize-role",
         "assumeRolePolicy",
-        trust(Condition={"ArnLike": {"aws:SourceArn": CLUSTER.replace("cluster/feast", "cluster/*")}}),
+        trust(Condition={"StringEquals": POD, "ArnLike": {"aws:SourceArn": CLUSTER.replace("cluster/feast", "cluster/*")}}),
         "aws:SourceAccount",
     ),
     ("iam-trust-scoped", "materialize-role", "assumeRolePolicy", trust(Action="sts:AssumeRole"), "sts:TagSession"),
+    *(
+        (
+            "iam-trust-scoped",
+            "materialize-role",
+            "assumeRolePolicy",
+            trust(Condition={"StringEquals": {"aws:SourceAccount": ACCOUNT, tag: POD[tag]}}),
+            f"does not fix the pod's {missing} with StringEquals on aws:RequestTag/kubernetes-{missing}",
+        )
+        for tag, missing in zip(POD, ("service-account", "namespace"), strict=True)
+    ),
     ("iam-trust-scoped", "materialize-role", "assumeRolePolicy", trust(Action=["sts:*"]), "sts:*"),
     (
         "iam-trust-scoped",
@@ -196,8 +209,8 @@ CHANGES_THAT_HARM_NOBODY = [
     ("materialize-reads", "policy.Statement.0.Action", ["s3:Get*", "s3:ListMultipartUploadParts"]),
     ("materialize-reads", "policy", document({"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"})),
     ("materialize-reads", "policy", document({"Effect": "Deny", "Action": "*", "Resource": "*"})),
-    ("materialize-role", "assumeRolePolicy", trust(Condition={"StringEquals": {"aws:SourceAccount": ACCOUNT}})),
-    ("materialize-role", "assumeRolePolicy", trust(Condition={"ArnLike": {"AWS:sourceARN": CLUSTER}})),
+    ("materialize-role", "assumeRolePolicy", trust(Condition={"StringEquals": {"aws:SourceAccount": ACCOUNT, **POD}})),
+    ("materialize-role", "assumeRolePolicy", trust(Condition={"StringEquals": POD, "ArnLike": {"AWS:sourceARN": CLUSTER}})),
     (
         "materialize-role",
         "assumeRolePolicy",

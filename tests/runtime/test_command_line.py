@@ -11,6 +11,7 @@ import pytest
 
 from feature_runtime.masking import Mask
 from feature_runtime.offline_store.column_types import fits
+from feature_runtime.settings import require_aws_role
 
 
 def test_every_verb_of_the_contract_is_there(repository):
@@ -27,6 +28,48 @@ def test_an_unknown_verb_is_refused(repository):
     )
     assert done.returncode == 2
     assert "aply" in done.stderr
+
+
+def ended(repository, *arguments, **environment):
+    """How a verb ended that got no further than its first look at the environment: exit code and error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "feature_runtime", *arguments],
+        cwd=repository / "runtime",
+        env={"PATH": "", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = done.stdout.splitlines()
+    return done.returncode, json.loads(line)["error"]
+
+
+IN_THE_POD = {"pod_identity": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "irsa": "AWS_WEB_IDENTITY_TOKEN_FILE"}
+"""By what a pod has the role that the program gave its service account."""
+
+
+@pytest.mark.parametrize("verb", ["apply", "check", "materialize", "smoke", "skew"])
+@pytest.mark.parametrize("kind", IN_THE_POD)
+def test_a_pod_that_came_before_its_aws_role_ends_at_once_so_that_another_may_get_it(repository, verb, kind):
+    others = {name: "http://169.254.170.23/v1/credentials" for other, name in IN_THE_POD.items() if other != kind}
+    code, error = ended(repository, verb, AWS_WORKLOAD_IDENTITY=kind, AWS_ACCESS_KEY_ID="of somebody else", **others)
+    assert code == 75, "not 1: the Job is to try again"
+    assert IN_THE_POD[kind] in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("kind", IN_THE_POD)
+def test_a_pod_with_its_aws_role_goes_on(monkeypatch, kind):
+    monkeypatch.setenv("AWS_WORKLOAD_IDENTITY", kind)
+    monkeypatch.setenv(IN_THE_POD[kind], "there")
+    require_aws_role()
+
+
+def test_a_role_of_a_kind_that_nobody_knows_is_refused_for_good(repository):
+    code, error = ended(repository, "apply", AWS_WORKLOAD_IDENTITY="static")
+    assert code == 1
+    assert "AWS_WORKLOAD_IDENTITY" in error
+    assert "'static'" in error
 
 
 def test_lock_check_exits_2_and_says_what_differs(stores):

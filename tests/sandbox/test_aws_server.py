@@ -118,13 +118,11 @@ def test_the_same_request_twice_is_one_association(eks):
 
 def test_the_role_of_an_association_can_be_changed(eks, association):
     where = {"clusterName": CLUSTER, "associationId": association["associationId"]}
-    target = "arn:aws:iam::210987654321:role/reader"
 
-    changed = eks.update_pod_identity_association(**where, roleArn=f"{ROLE}-2", targetRoleArn=target)["association"]
+    changed = eks.update_pod_identity_association(**where, roleArn=f"{ROLE}-2", disableSessionTags=True)["association"]
 
     assert changed["roleArn"] == f"{ROLE}-2"
-    assert changed["externalId"], "the role in the other account asks for it"
-    assert "targetRoleArn" not in eks.update_pod_identity_association(**where, targetRoleArn="")["association"]
+    assert changed["disableSessionTags"] is True
 
 
 def test_an_association_can_be_tagged_by_its_arn(eks, association):

@@ -70,14 +70,6 @@ def test_what_is_found_out_about_a_cluster_has_the_sdks_names(driver):
         assert value.keys() <= {camel(name) for name in inspect.signature(result.__init__).parameters}
 
 
-def test_what_is_found_out_about_an_identity_provider_has_the_sdks_names(driver):
-    issuer = driver.invoke("aws:eks/getCluster:getCluster", name="feast-dev")["identities"][0]["oidcs"][0]["issuer"]
-    found = driver.invoke("aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider", url=issuer)
-    result = importlib.import_module("pulumi_aws.iam.get_open_id_connect_provider").GetOpenIdConnectProviderResult
-
-    assert found.keys() == {camel(name) for name in inspect.signature(result.__init__).parameters if not name.startswith("__")}
-
-
 def test_what_resources_hold_has_the_sdks_names(driver):
     role = f"arn:aws:iam::{ACCOUNT}:role/apply"
     made = [

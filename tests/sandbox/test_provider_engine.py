@@ -234,16 +234,11 @@ def only_tls(arn):
 aws.s3.BucketPolicy("tls", bucket=bucket.id, policy=bucket.arn.apply(only_tls))
 aws.s3.BucketObjectv2("file", bucket=bucket.id, key="file.txt", source=pulumi.FileAsset("file.txt"))
 aws.s3.BucketObjectv2("text", bucket=bucket.id, key="text.txt", content="hello", content_type="text/plain")
-trust = aws.iam.get_policy_document(
-    statements=[{"actions": ["sts:AssumeRole"], "principals": [{"type": "Service", "identifiers": ["pods.eks.amazonaws.com"]}]}]
-)
-role = aws.iam.Role("role", assume_role_policy=trust.json, tags={"team": "features"})
+allow = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "pods.eks.amazonaws.com"}}
+trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+role = aws.iam.Role("role", assume_role_policy=trust, tags={"team": "features"})
 aws.iam.RolePolicy("inline", role=role.name, policy=bucket.arn.apply(only_tls))
-policy = aws.iam.Policy("policy", policy=bucket.arn.apply(only_tls))
-aws.iam.RolePolicyAttachment("attachment", role=role.name, policy_arn=policy.arn)
 pulumi.export("bucket", bucket.bucket)
-pulumi.export("account", aws.get_caller_identity().account_id)
-pulumi.export("region", aws.get_region().region)
 """
 
 

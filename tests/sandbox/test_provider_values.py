@@ -68,7 +68,12 @@ def test_short_secrets_do_not_blacken_ordinary_words():
     assert wire.redact("role admin") == "role admin"
 
 
-@pytest.mark.parametrize("value", [wire.UNKNOWN, [{"a": wire.UNKNOWN}], Secret(wire.UNKNOWN), {"a": {"b": [wire.UNKNOWN]}}])
+UNKNOWN_BOOLEAN = "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7"
+
+
+@pytest.mark.parametrize(
+    "value", [wire.UNKNOWN, UNKNOWN_BOOLEAN, [{"a": wire.UNKNOWN}], Secret(wire.UNKNOWN), {"a": {"b": [wire.UNKNOWN]}}]
+)
 def test_an_unknown_is_found_at_any_depth(value):
     assert wire.has_unknown(value)
 

@@ -21,7 +21,7 @@ from feast.data_format import ParquetFormat
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from feature_runtime.offline_store.column_types import fits
-from feature_runtime.refusal import Refusal
+from feature_runtime.refusal import NOT_YET, Refusal
 from feature_runtime.retrying import first_line
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
@@ -222,17 +222,13 @@ class ViewSource:
             return Refusal(
                 f"the source {name!r} at {self.uri} may not be read: {first_line(error)}. "
                 "Give this pod's identity read access to the bucket.",
-                exit_code=NOT_YET,
+                exit_code=NOT_YET,  # AWS takes seconds to know a new right everywhere
             )
         return Refusal(
             f"the source {name!r} at {self.uri} cannot be read: {first_line(error)}. "
             "It must be a parquet file that this pod can reach and read."
         )
 
-
-NOT_YET = 75
-"""Exit code of what another pod may be allowed: AWS takes seconds to know a new right everywhere, and a pod that started
-before its role was bound never gets it. So the Job tries again, and fails when that is not the reason."""
 
 ROW = "\0row"
 """A name that no column has: where a row stands in the file."""

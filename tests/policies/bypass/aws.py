@@ -105,7 +105,13 @@ POD_IDENTITY = {
     "Effect": "Allow",
     "Principal": {"Service": "pods.eks.amazonaws.com"},
     "Action": ["sts:AssumeRole", "sts:TagSession"],
-    "Condition": {"StringEquals": {"aws:SourceAccount": ACCOUNT}},
+    "Condition": {
+        "StringEquals": {
+            "aws:SourceAccount": ACCOUNT,
+            "aws:RequestTag/kubernetes-namespace": "feast",
+            "aws:RequestTag/kubernetes-service-account": "anybody",
+        }
+    },
 }
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
 
