@@ -23,7 +23,7 @@ def documented_role() -> dict:
         document
         for block in re.findall(r"^ *```yaml\n(.*?)^ *```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
         for document in yaml.safe_load_all(textwrap.dedent(block))
-        if document.get("kind") == "Role"
+        if document.get("kind") == "Role" and document["metadata"]["name"] == "feast-eks-preview"
     )
     return role
 
