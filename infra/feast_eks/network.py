@@ -74,7 +74,10 @@ def edges(settings: Settings) -> list[Edge]:
 
 
 def network_policies(settings: Settings) -> dict[str, Object]:
-    """Policy name to the spec of its NetworkPolicy: deny everything, allow name resolution, allow each edge at both ends."""
+    """Policy name to the spec of its NetworkPolicy: deny everything, allow name resolution, allow each edge at both ends.
+
+    Pods without an edge have a policy that says so.
+    """
     policies: dict[str, Object] = {
         "default-deny": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
         "allow-dns": {
@@ -97,6 +100,9 @@ def network_policies(settings: Settings) -> dict[str, Object]:
                 "policyTypes": ["Ingress"],
                 "ingress": [{"from": [source.kubernetes], "ports": rule_ports}],
             }
+    connected = {end.name for source, target, _ in edges(settings) for end in (source, target)}
+    for name in (name for identity in IDENTITIES for name in identity.pods if name not in connected):
+        policies[f"{name}-to-nobody"] = {"podSelector": {"matchLabels": selector(name)}, "policyTypes": ["Ingress", "Egress"]}
     return policies
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from delivery import engine, image, lint
+from sandbox.tools import TOOLS
 
 from .conftest import PROJECT
 
@@ -195,9 +196,11 @@ def test_features_in_use_are_compared_with_what_a_pull_request_is_merged_into():
     assert steps[0]["with"]["fetch-depth"] == 2, "the first parent of the merge must be there"
 
 
-def test_the_engine_is_of_the_version_of_its_sdk():
-    pinned = (PROJECT / ".pulumi.version").read_text().strip()
-    assert f"\npulumi=={pinned}\n" in (PROJECT / "requirements.in").read_text()
+def test_the_engine_is_not_older_than_its_sdk_and_the_one_that_the_sandbox_builds():
+    engine = (PROJECT / ".pulumi.version").read_text().strip()
+    (sdk,) = re.findall(r"^pulumi==(\S+)$", (PROJECT / "requirements.in").read_text(), re.MULTILINE)
+    assert [int(part) for part in engine.split(".")] >= [int(part) for part in sdk.split(".")]
+    assert next(tool.version for tool in TOOLS if tool.name == "pulumi") == f"v{engine}"
 
 
 def test_whoever_changes_what_may_be_deployed_needs_the_agreement_of_its_owners():

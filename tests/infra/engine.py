@@ -87,6 +87,11 @@ class Engine(pulumi.runtime.Mocks):
         """Registrations whose type token ends in `suffix`, by logical name."""
         return {r.name: r for r in self.registrations if r.type.endswith(suffix)}
 
+    @property
+    def store_charts(self) -> dict[str, Registration]:
+        """The charts that run a store, by logical name; the one that only looks which kinds there are makes nothing."""
+        return {name: chart for name, chart in self.of_type("helm.sh/v4:Chart").items() if name != "required-kinds"}
+
     def one(self, suffix: str) -> Registration:
         found = list(self.of_type(suffix).values())
         assert len(found) == 1, f"expected one {suffix}, found {[r.name for r in found]}"

@@ -23,10 +23,12 @@ def test_what_is_counted_is_what_pods_request(stack):
     counted = {part.name: (part.cpu_millicores, part.memory_mib) for part in [*parts(settings), *runs(settings)]}
     specs = engine.pod_specs()
     assert counted["feature-server"] == requested(specs["feature-server-deployment"])
-    assert counted["apply"] == requested(specs["feature-definitions-apply"])
+    for step in ("roles", "check", "apply"):
+        assert counted["registry roles, gate, apply"] == requested(specs[f"feature-definitions-{step}"])
+    assert counted["image check"] == requested(specs["image-check-job"])
     assert counted["smoke test"] == requested(specs["smoke-test-job"])
     assert counted["materialize"] == requested(specs["materialization-nightly"]) == requested(specs["materialization-backfill"])
-    charts = engine.of_type("helm.sh/v4:Chart")
+    charts = engine.store_charts
     of_charts = {part.name: part for part in parts(settings) if part.name.startswith(("Redis", "PostgreSQL"))}
     assert bool(of_charts) == bool(charts), "a store is counted that is not there, or is there and not counted"
     for name, chart in charts.items():

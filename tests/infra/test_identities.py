@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from feast_eks.identities import APPLY, CHECK, COMMANDS, IDENTITIES, MATERIALIZE, SERVE, SMOKE_TEST, store_environment
+from feast_eks.identities import APPLY, CHECK, COMMANDS, IDENTITIES, MATERIALIZE, REGISTRY_ROLES, SERVE, SMOKE_TEST, store_environment
 from feast_eks.offline_store import offline_store_environment
 from tests.infra.engine import ACCOUNT, ISSUER, KEY_ARN, run_program
 from tests.infra.modes import MODES, config_of, settings
@@ -36,7 +36,9 @@ def test_what_may_write_to_redis():
 
 def test_who_owns_the_registry():
     assert [i for i in IDENTITIES if i.registry == "owns"] == [APPLY]
-    assert len({i.registry_role for i in IDENTITIES if i.registry}) == 4, "a role of its own each"
+    assert [i for i in IDENTITIES if i.registry == "administers"] == [REGISTRY_ROLES]
+    others = [i for i in IDENTITIES if i.registry and i is not REGISTRY_ROLES]
+    assert len({i.registry_role for i in others} - {""}) == len(others) == 4, "a role of its own each"
 
 
 def test_what_may_read_the_bucket():
@@ -53,7 +55,7 @@ def test_only_the_owner_makes_tables_and_only_readers_go_to_a_replica():
         return found.get(name)
 
     assert {i.name for i in IDENTITIES if value(i, "REGISTRY_SCHEMA_MODE") == "auto"} == {"apply"}
-    hosts = {i: value(i, "REGISTRY_HOST") for i in IDENTITIES if i.registry}
+    hosts = {i: value(i, "REGISTRY_HOST") for i in IDENTITIES if i.registry_role}
     assert hosts == {
         APPLY: "feast-postgresql-primary",
         MATERIALIZE: "feast-postgresql-primary",

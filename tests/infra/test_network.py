@@ -3,6 +3,7 @@
 import pytest
 
 from feast_eks import network
+from feast_eks.workload import selector
 from feast_eks.identities import IDENTITIES
 from tests.infra.modes import MODES, settings
 
@@ -29,7 +30,13 @@ def test_every_connection_is_allowed_at_both_ends(mode):
 def test_no_two_connections_share_a_policy(mode):
     edges = network.edges(settings(mode))
     ends = sum(("podSelector" in s.kubernetes) + ("podSelector" in t.kubernetes) for s, t, _ in edges)
-    assert len(network.network_policies(settings(mode))) == ends + 2, "one policy would have overwritten another"
+    assert len(network.network_policies(settings(mode))) == ends + 2 + 1, "one policy would have overwritten another"
+
+
+@modes
+def test_pods_that_need_nobody_have_a_policy_that_says_so(mode):
+    nobody = network.network_policies(settings(mode))["image-check-to-nobody"]
+    assert nobody == {"podSelector": {"matchLabels": selector("image-check")}, "policyTypes": ["Ingress", "Egress"]}
 
 
 @modes
@@ -80,7 +87,7 @@ def test_an_offline_store_is_reached_on_its_port_only(endpoint, port):
 def test_an_external_store_is_reached_on_its_port_only():
     external = {"mode": "external", "external": {"host": "db.example.com", "port": 6432}}
     chosen = settings("external", registry=external)
-    assert [ports for _, target, ports in network.edges(chosen) if target.name == "registry"] == [[6432]] * 4
+    assert [ports for _, target, ports in network.edges(chosen) if target.name == "registry"] == [[6432]] * 6
 
 
 def test_nodes_of_a_store_reach_each_other_only_where_there_are_several():

@@ -19,7 +19,7 @@ def deployed(request):
 
 @pytest.fixture(scope="module")
 def charts(deployed):
-    return {name: chart.inputs["values"] for name, chart in deployed.of_type("helm.sh/v4:Chart").items()}
+    return {name: chart.inputs["values"] for name, chart in deployed.store_charts.items()}
 
 
 def environment(container):
@@ -33,12 +33,21 @@ def test_every_part_of_the_feature_store_is_registered(deployed):
         *("BucketOwnershipControls", "BucketLifecycleConfiguration", "BucketPolicy"),
     ):
         deployed.one(kind if ":" in kind else f":{kind}")
-    assert set(deployed.of_type("helm.sh/v4:Chart")) <= {"feast-postgresql", "feast-redis"}
+    assert set(deployed.store_charts) <= {"feast-postgresql", "feast-redis"}
     assert set(deployed.of_type("batch/v1:Job")) == {
         *("image-check-job", "feature-definitions-roles", "feature-definitions-check", "feature-definitions-apply"),
         *("materialization-backfill", "smoke-test-job"),
     }
     assert set(deployed.of_type("batch/v1:CronJob")) == {"materialization-nightly", "skew-probe-nightly"}
+
+
+def test_the_kinds_of_monitoring_are_asked_for_before_anything_is_made(deployed):
+    """Pulumi passes over an unknown kind in a preview, and fails at it in the middle of an update."""
+    wanted = {f"{r.inputs['apiVersion']}/{r.inputs['kind']}" for r in deployed.registrations if "monitoring.coreos.com" in r.type}
+    asked = deployed.of_type("helm.sh/v4:Chart").get("required-kinds")
+    assert set(asked.inputs["values"]["kinds"] if asked else ()) == wanted
+    if asked:
+        assert "required-kinds" in deployed.one(":FeatureStore").depends_on, "whatever is made has it for a parent, and waits for it"
 
 
 def test_every_pod_is_restricted(deployed):
@@ -83,7 +92,7 @@ def test_passwords_reach_pods_by_reference_only(deployed):
 def acl_of(engine):
     """The users of Redis, where the program runs it."""
     secret = engine.of_type("core/v1:Secret").get("feast-redis-acl")
-    assert bool(secret) == ("feast-redis" in engine.of_type("helm.sh/v4:Chart"))
+    assert bool(secret) == ("feast-redis" in engine.store_charts)
     return secret.inputs["stringData"]["value"]["users.acl"] if secret else ""
 
 
@@ -488,7 +497,7 @@ def test_access_logs_go_to_the_named_bucket_under_the_name_of_this_one():
 
 def test_external_stores_have_no_chart_and_are_known_by_their_certificate():
     engine = run_program(config_of("external"), stack="dev")
-    assert not engine.of_type("helm.sh/v4:Chart")
+    assert not engine.store_charts
     files = engine.of_type(":ConfigMap")["feature-definitions-config-map"].inputs["data"]
     assert files["registry-ca.pem"].startswith("-----BEGIN CERTIFICATE-----")
     assert files["online-store-ca.pem"] == files["registry-ca.pem"]
@@ -517,7 +526,7 @@ def test_a_local_stack_that_names_no_chart_has_bitnamis():
     """As the README says for machines that reach the registry; everything else stays the sandbox's."""
     local = stack_config()
     stores = {key: {k: v for k, v in local[f"feast-eks:{key}"].items() if k != "chart"} for key in ("registry", "online_store")}
-    ours, real = (run_program(config).of_type("helm.sh/v4:Chart") for config in (local, stack_config(**stores)))
+    ours, real = (run_program(config).store_charts for config in (local, stack_config(**stores)))
     for name, chart in real.items():
         assert chart.inputs["chart"] == f"oci://registry-1.docker.io/bitnamicharts/{name.removeprefix('feast-')}"
         assert chart.inputs["version"]
@@ -536,7 +545,7 @@ def test_nodes_of_a_store_connect_to_what_the_table_lists_only(charts):
 def test_chart_values_are_known_in_a_preview():
     """An unknown value would hide every object of the chart from reviewers and policies."""
     for mode in MODES:
-        for name, chart in run_program(config_of(mode), stack="dev", preview=True).of_type("helm.sh/v4:Chart").items():
+        for name, chart in run_program(config_of(mode), stack="dev", preview=True).store_charts.items():
             assert pulumi.runtime.rpc.UNKNOWN not in json.dumps(chart.inputs["values"]), f"{name} in {mode}"
 
 

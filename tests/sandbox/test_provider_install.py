@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.daemons import Process
-from sandbox.providers import STAND_INS, install
+from sandbox.providers import STAND_INS, kubernetes_provider, version_of
+from sandbox.providers import install as install_plugins
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,49 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-def test_the_engine_finds_every_provider_in_exactly_the_version_of_its_sdk(home, tmp_path):
+@pytest.fixture
+def built(tmp_path):
+    """What stands for the provider that was built: a plugin that says its version. The real one runs in all other tests."""
+    executable = tmp_path / "built" / "pulumi-resource-kubernetes"
+    executable.parent.mkdir()
+    executable.write_text(f'#!/bin/sh\nPYTHONPATH={PROJECT} exec {sys.executable} -P -m sandbox.providers.random "$@"\n')
+    executable.chmod(0o755)
+    return executable
+
+
+@pytest.fixture
+def install(built):
+    return lambda home, bin_directory: install_plugins(home, bin_directory, built)
+
+
+def test_the_provider_that_was_built_is_found_as_what_the_program_asks_for_and_says_its_own_version(install, built, home, tmp_path):
+    kubernetes = next(plugin for plugin in install(home, tmp_path / "bin") if plugin.name == "kubernetes")
+    assert kubernetes.path == kubernetes_provider(home)
+    assert kubernetes.path.resolve() == built
+    assert f"-v{metadata.version('pulumi-kubernetes')}/" in str(kubernetes.path)
+    assert (kubernetes.version, kubernetes.asked_for) == (version_of(built), metadata.version("pulumi-kubernetes"))
+    assert f"in place of {kubernetes.asked_for}" in str(kubernetes)
+
+
+def test_another_build_takes_the_place_of_the_last(install, built, home, tmp_path):
+    install(home, tmp_path / "bin")
+    other = built.with_name("other")
+    other.write_bytes(built.read_bytes())
+    other.chmod(0o755)
+    install_plugins(home, tmp_path / "bin", other)
+    assert kubernetes_provider(home).resolve() == other
+
+
+def test_a_kubernetes_provider_that_somebody_put_there_stays(install, built, home, tmp_path):
+    theirs = kubernetes_provider(home)
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(built.read_bytes() + b"# theirs\n")
+    theirs.chmod(0o755)
+    install(home, tmp_path / "bin")
+    assert theirs.read_bytes().endswith(b"# theirs\n")
+
+
+def test_the_engine_finds_every_provider_in_exactly_the_version_of_its_sdk(install, home, tmp_path):
     installed = install(home, tmp_path / "bin")
 
     for name in STAND_INS:
@@ -33,7 +76,7 @@ def test_the_engine_finds_every_provider_in_exactly_the_version_of_its_sdk(home,
     assert os.access(tmp_path / "bin" / "pulumi-language-python", os.X_OK)
 
 
-def test_an_official_plugin_stays(home, tmp_path):
+def test_an_official_plugin_stays(install, home, tmp_path):
     version = metadata.version("pulumi-random")
     official = home / "plugins" / f"resource-random-v{version}" / "pulumi-resource-random"
     official.parent.mkdir(parents=True)
@@ -46,7 +89,7 @@ def test_an_official_plugin_stays(home, tmp_path):
     assert ways["aws"] is True
 
 
-def test_a_launcher_of_another_clone_is_pointed_at_this_one(home, tmp_path):
+def test_a_launcher_of_another_clone_is_pointed_at_this_one(install, home, tmp_path):
     install(home, tmp_path / "bin")
     launcher = next(home.glob("plugins/resource-aws-*/pulumi-resource-aws"))
     launcher.write_text(launcher.read_text().replace(str(PROJECT), "/somewhere/else"))
@@ -56,7 +99,7 @@ def test_a_launcher_of_another_clone_is_pointed_at_this_one(home, tmp_path):
     assert str(PROJECT) in launcher.read_text()
 
 
-def test_a_launcher_whose_clone_is_gone_says_what_to_do(home, tmp_path):
+def test_a_launcher_whose_clone_is_gone_says_what_to_do(install, home, tmp_path):
     install(home, tmp_path / "bin")
     launcher = tmp_path / "bin" / "pulumi-language-python"
     launcher.write_text(launcher.read_text().replace(sys.executable, "/gone/python"))
@@ -67,7 +110,7 @@ def test_a_launcher_whose_clone_is_gone_says_what_to_do(home, tmp_path):
     assert "run `make up`" in said.stderr
 
 
-def test_a_download_that_was_broken_off_does_not_hide_the_plugin(home, tmp_path):
+def test_a_download_that_was_broken_off_does_not_hide_the_plugin(install, home, tmp_path):
     plugins = home / "plugins"
     plugins.mkdir(parents=True)
     partial = plugins / f"resource-aws-v{metadata.version('pulumi-aws')}.partial"
@@ -79,7 +122,7 @@ def test_a_download_that_was_broken_off_does_not_hide_the_plugin(home, tmp_path)
 
 
 @pytest.mark.parametrize("module", [*STAND_INS, "language_host"])
-def test_a_plugin_says_its_port_first_and_ends_on_interrupt(module, tmp_path):
+def test_a_plugin_says_its_port_first_and_ends_on_interrupt(install, module, tmp_path):
     # A program's directory may hold modules of any name.
     (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')")
     plugins = install(tmp_path / "home", tmp_path / "bin")
@@ -93,7 +136,7 @@ def test_a_plugin_says_its_port_first_and_ends_on_interrupt(module, tmp_path):
     assert 1024 < json.loads(port) < 65536
 
 
-def test_a_plugin_ends_when_the_engine_is_gone(tmp_path):
+def test_a_plugin_ends_when_the_engine_is_gone(install, tmp_path):
     launcher = next(plugin.path for plugin in install(tmp_path / "home", tmp_path / "bin") if plugin.name == "random")
     engine = (
         "import subprocess, sys, os\n"
