@@ -17,6 +17,8 @@ from delivery.engine import drift_commands
 
 FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
 NAMESPACE = "feast"
+MAKE_UP = ("make", "up")
+PULUMI_UP = ("pulumi", "up", "--yes", "--skip-preview", "--color=never")
 WITHOUT_A_TIMEOUT = 300
 """Seconds. A refusal takes one, the rest is a busy machine's; the Jobs' own deadlines are 600 and more."""
 
@@ -67,8 +69,7 @@ def make_up(cloud, clone):
 def refused_up(cloud, clone, *, looks_again=True):
     """What an update says that fails: by itself, without waiting for the deadline of a Job or for Pulumi's patience."""
     began = time.monotonic()
-    command = ("make", "up") if looks_again else ("pulumi", "up", "--yes", "--skip-preview", "--color=never")
-    up = cloud.run(*command, cwd=clone, timeout=1200)
+    up = cloud.run(*(MAKE_UP if looks_again else PULUMI_UP), cwd=clone, timeout=1200)
     assert up.returncode != 0, up.stdout
     assert time.monotonic() - began < WITHOUT_A_TIMEOUT, up.stdout
     assert "Traceback" not in up.stdout
@@ -283,8 +284,12 @@ def test_a_store_that_is_away_is_named_by_what_needs_it(cloud, clone, definition
 
 
 def make_up_in_background(cloud, clone, output=subprocess.DEVNULL):
+    return in_background(cloud, clone, MAKE_UP, output)
+
+
+def in_background(cloud, clone, command, output=subprocess.DEVNULL):
     return subprocess.Popen(
-        ["make", "up"],
+        command,
         cwd=clone,
         env=cloud.env,
         stdin=subprocess.DEVNULL,
@@ -305,11 +310,21 @@ def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions
     assert "Features are being served." in mend(cloud, clone)
 
 
-def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions):
-    definitions("# killed\n")
-    process = make_up_in_background(cloud, clone)
-    time.sleep(12)
-    os.killpg(process.pid, signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("command", "by", "after"),
+    [
+        (MAKE_UP, signal.SIGKILL, 12),
+        (PULUMI_UP, signal.SIGTERM, 8),
+        (PULUMI_UP, signal.SIGKILL, 5),
+        (PULUMI_UP, signal.SIGKILL, 28),
+    ],
+)
+def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions, command, by, after):
+    definitions(f"# killed by {by} after {after}\n")
+    assert cloud.run("make", "lock", cwd=clone).returncode == 0
+    process = in_background(cloud, clone, command)
+    time.sleep(after)
+    os.killpg(process.pid, by)
     process.wait()
     assert "Features are being served." in mend(cloud, clone)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from feast_eks import network
-from feast_eks.workload import selector
 from feast_eks.identities import IDENTITIES
+from feast_eks.workload import selector
 from tests.infra.modes import MODES, settings
 
 modes = pytest.mark.parametrize("mode", MODES)
