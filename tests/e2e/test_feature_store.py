@@ -101,7 +101,8 @@ def test_the_vectors_of_known_employees_come_back_complete(ask):
 
 def test_the_second_time_nothing_changes(cloud, clone):
     assert re.search(r"Feature store: no changes, \d+ unchanged", mend(cloud, clone))
-    preview = cloud.run("pulumi", "preview", "--expect-no-changes", cwd=clone)
+    policed = ("--policy-pack", "policies", "--policy-pack-config", "policies/config/local.json")
+    preview = cloud.run("pulumi", "preview", "--expect-no-changes", *policed, cwd=clone)
     assert preview.returncode == 0, preview.stdout
     for command in (["refresh", "--preview-only"], ["preview", "--refresh"]):
         refresh = cloud.run("pulumi", *command, "--expect-no-changes", cwd=clone)

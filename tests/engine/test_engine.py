@@ -109,3 +109,18 @@ def test_a_stack_file_without_its_stack_is_refused(cloud, clone, fresh_stack):
         (clone / "stacks" / "Pulumi.nowhere.yaml").unlink()
     assert preview.returncode != 0
     assert "nowhere" in preview.stdout
+
+
+def test_a_cluster_without_the_prometheus_operator_is_named_before_anything_is_made(cloud, clone, fresh_stack, stack_file):
+    """The provider itself passes over unknown kinds in a preview, and fails at them in the middle of an update."""
+    stack_file(monitoring={"enabled": True})
+    for command in (["preview"], ["up", "--yes", "--skip-preview"]):
+        refused = cloud.run("pulumi", *command, cwd=clone, **fresh_stack)
+        assert refused.returncode != 0, refused.stdout
+        for words in (
+            "the cluster does not know monitoring.coreos.com/v1/ServiceMonitor, monitoring.coreos.com/v1/PrometheusRule",
+            "set monitoring: { enabled: false }",
+        ):
+            assert words in refused.stdout, refused.stdout
+    made = [r["type"] for r in resources(cloud, clone, fresh_stack) if r["custom"]]
+    assert {kind.partition(":")[0] for kind in made} <= {"pulumi"}, "only providers, which make nothing"
