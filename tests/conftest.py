@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from sandbox import tools
+from sandbox import providers, state, tools
 
 PROJECT = Path(__file__).resolve().parent.parent
 TIERS = ("infra", "policies", "delivery", "feature_repo", "runtime", "sandbox", "engine", "e2e")
@@ -71,6 +72,14 @@ def pytest_runtest_setup():
     left = DAY_SECONDS - time.time() % DAY_SECONDS
     if left < 60:
         time.sleep(left)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Which provider decided what was true: the one that the sandbox builds is older than the one that users run."""
+    plugin = providers.kubernetes_provider(state.PULUMI_HOME)
+    if plugin.exists():
+        asked_for = metadata.version("pulumi-kubernetes")
+        terminalreporter.write_line(f"Kubernetes provider of these tests: {providers.version_of(plugin)}, in place of {asked_for}")
 
 
 @pytest.fixture(scope="session")
