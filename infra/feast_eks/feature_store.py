@@ -80,7 +80,12 @@ class FeatureStore(pulumi.ComponentResource):
         )
         image_check = ImageCheck(
             "image-check",
-            ImageCheckArgs(image=image, pull_seconds=settings.runtime_image.pull_seconds, namespace=namespace.name),
+            ImageCheckArgs(
+                image=image,
+                run=run_digest(definitions, image),
+                pull_seconds=settings.runtime_image.pull_seconds,
+                namespace=namespace.name,
+            ),
             # Its pod names its service account, nothing shows that it comes first.
             pulumi.ResourceOptions(parent=self, depends_on=[identities]),
         )

@@ -1,6 +1,5 @@
 """The image check: a Job that fails soon where a node cannot have the runtime image, and says why."""
 
-import hashlib
 from dataclasses import dataclass
 
 import pulumi
@@ -19,15 +18,16 @@ RESOURCES = Resources(cpu_millicores=50, memory_mib=128)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageCheckArgs:
-    """`pull_seconds`: from the moment a node has the pod until the image has run there."""
+    """`pull_seconds`: from the moment a node has the pod until the image has run there. `run`: what its success is for."""
 
     image: str
+    run: str
     pull_seconds: int
     namespace: pulumi.Input[str]
 
 
 class ImageCheck(pulumi.ComponentResource):
-    """Done when the image has been pulled and has run once. It goes on while the stores come up, and runs again for another image only.
+    """Done when a node had the image and it has run once. It goes on while the stores come up, and runs again before the other Jobs do.
 
     A pod whose image cannot be pulled never fails by itself, and Pulumi would wait for it until the Job's deadline. The pod's own
     deadline ends it, and counts from the moment a node has it: waiting for a node is not a reason to fail.
@@ -49,7 +49,7 @@ class ImageCheck(pulumi.ComponentResource):
                 extra={"activeDeadlineSeconds": args.pull_seconds},
             ),
             name=NAME,
-            digest=hashlib.sha256(args.image.encode()).hexdigest()[:8],
+            subject=args.run,
             namespace=args.namespace,
             deadline_seconds=SCHEDULED_SECONDS + args.pull_seconds,
             opts=pulumi.ResourceOptions(parent=self),

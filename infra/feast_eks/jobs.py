@@ -1,12 +1,15 @@
 """How runs end: one-off Jobs that an update waits for, and those that come by a schedule."""
 
+import hashlib
+import json
+
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from feast_eks.workload import Object, Workload, labels
 
 NOT_YET = 75
-"""Exit status of a runtime verb that only another pod can do: this one was admitted before its AWS credentials were there."""
+"""Exit status of a runtime verb that only another pod can do: this one was admitted before its AWS role was known."""
 
 AFTER_THE_DEADLINE_SECONDS = 120
 """How much longer than a Job may take Pulumi waits: the Job's own end has a reason, a wait that is given up has none."""
@@ -26,12 +29,19 @@ def one_off_job(
     workload: Workload,
     *,
     name: str,
-    digest: str,
+    subject: str,
     namespace: pulumi.Input[str],
     deadline_seconds: int,
     opts: pulumi.ResourceOptions,
 ) -> kubernetes.batch.v1.Job:
-    """A Job that an update waits for: it runs once per digest and, having failed, again on the next update."""
+    """A Job that an update waits for: it runs once for its pods and its subject and, having failed, again on the next update.
+
+    Its name ends in their digest. A pod template cannot be changed, so another one under a name that a killed update has left would
+    be refused for ever.
+    """
+    template = workload.template()
+    plain = json.dumps([subject, deadline_seconds, template], sort_keys=True, default=_known_later)
+    digest = hashlib.sha256(plain.encode()).hexdigest()[:8]
     waits = pulumi.CustomTimeouts(create=f"{deadline_seconds + AFTER_THE_DEADLINE_SECONDS}s")
     return kubernetes.batch.v1.Job(
         logical_name,
@@ -47,7 +57,7 @@ def one_off_job(
             "backoffLimit": 0,
             "podFailurePolicy": _another_pod_may_do_better(),
             "activeDeadlineSeconds": deadline_seconds,
-            "template": workload.template(),
+            "template": template,
         },
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(custom_timeouts=waits)),
     )
@@ -74,6 +84,11 @@ def cron_job_spec(workload: Workload, *, schedule: str, deadline_seconds: int, r
             },
         },
     }
+
+
+def _known_later(_value: object) -> str:
+    """Stands for an output in a digest, which has to be known in previews: the name of a bucket that is yet to be made."""
+    return "known later"
 
 
 def _another_pod_may_do_better() -> Object:

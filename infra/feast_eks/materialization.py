@@ -59,7 +59,7 @@ class Materialization(pulumi.ComponentResource):
             f"{name}-backfill",
             workload("--backfill", "--wait-seconds", str(STORE_SECONDS)),
             name=BACKFILL,
-            digest=run_digest(args.definitions, args.image),
+            subject=run_digest(args.definitions, args.image),
             namespace=args.namespace,
             deadline_seconds=deadline_seconds,
             opts=after_apply,

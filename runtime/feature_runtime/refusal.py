@@ -3,7 +3,7 @@
 from typing import Any
 
 NOT_YET = 75
-"""Exit code of what may pass by itself, though not for this pod: its Job tries again with another."""
+"""Exit code where only another pod can go on: its Job tries again, until its deadline."""
 
 
 class Refusal(Exception):

@@ -48,6 +48,11 @@ def require_aws_role() -> None:
         )
 
 
+def has_aws_role() -> bool:
+    """Whether this pod reads the bucket by an AWS role, not by a key."""
+    return bool(os.environ.get("AWS_WORKLOAD_IDENTITY"))
+
+
 def feature_repo_directory() -> Path:
     """Where the feature repo is: what the environment says, else `feature_repo` in the working directory or itself.
 

@@ -19,7 +19,7 @@ from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.online_store.skew_records import Records
 from feature_runtime.progress import say
 from feature_runtime.proving.comparison import Comparison, Tally
-from feature_runtime.refusal import NOT_YET, Refusal
+from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
 
 
@@ -57,9 +57,7 @@ def _ends(views: list[JoinedView], records: Records) -> dict[str, datetime]:
     """Up to when each view was loaded."""
     ends = {view.name: records.end_of_load(view.view.name) for view in views}
     if never := sorted({view.view.name for view in views if ends[view.name] is None}):
-        raise Refusal(
-            f"nothing was ever loaded of {', '.join(never)}, so there is nothing to compare. Run `materialize`.", exit_code=NOT_YET
-        )
+        raise Refusal(f"nothing was ever loaded of {', '.join(never)}, so there is nothing to compare. Run `materialize`.")
     return {name: end for name, end in ends.items() if end is not None}
 
 

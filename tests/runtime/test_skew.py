@@ -201,7 +201,7 @@ def test_the_sample_is_the_same_on_the_same_day_and_spread(probe):
 
 def test_before_the_first_load_there_is_nothing_to_compare_yet(applied):
     outcome = Probe(applied, free_port()).run()
-    assert outcome.code == 75
+    assert outcome.code == 1
     assert "nothing was ever loaded of employee_features" in outcome.error
 
 

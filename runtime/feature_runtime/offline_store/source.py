@@ -5,6 +5,7 @@ Only files (parquet, local or on S3) are looked into; other kinds of sources are
 
 import functools
 import operator
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ from feast.data_format import ParquetFormat
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from feature_runtime.offline_store.column_types import fits
-from feature_runtime.refusal import NOT_YET, Refusal
+from feature_runtime.progress import say
+from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
+from feature_runtime.settings import has_aws_role
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
 S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
@@ -205,13 +208,18 @@ class ViewSource:
             options = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
             if self._source.s3_endpoint_override:
                 options["client_kwargs"] = {"endpoint_url": self._source.s3_endpoint_override}
-        try:
-            filesystem, path = fsspec.url_to_fs(self.uri, **options)
-            if not filesystem.exists(path):
-                raise FileNotFoundError(self.uri)
-            return ds.dataset(path, filesystem=PyFileSystem(FSSpecHandler(filesystem)), format="parquet")
-        except UNREADABLE as error:
-            raise self.refusal(error) from None
+        deadline = time.monotonic() + (NEW_RIGHT_SECONDS if has_aws_role() else 0)
+        while True:
+            try:
+                filesystem, path = fsspec.url_to_fs(self.uri, **options)
+                if not filesystem.exists(path):
+                    raise FileNotFoundError(self.uri)
+                return ds.dataset(path, filesystem=PyFileSystem(FSSpecHandler(filesystem)), format="parquet")
+            except UNREADABLE as error:
+                if not isinstance(error, PermissionError) or time.monotonic() > deadline:
+                    raise self.refusal(error) from None
+                say(f"the source {self._source.name!r} may not be read yet: {first_line(error)}; trying again")
+                time.sleep(PAUSE_SECONDS)
 
     def refusal(self, error: BaseException) -> Refusal:
         """What went wrong while the source was read, and the remedy."""
@@ -221,14 +229,18 @@ class ViewSource:
         if isinstance(error, PermissionError | NoCredentialsError):
             return Refusal(
                 f"the source {name!r} at {self.uri} may not be read: {first_line(error)}. "
-                "Give this pod's identity read access to the bucket.",
-                exit_code=NOT_YET,  # AWS takes seconds to know a new right everywhere
+                "Give this pod's identity read access to the bucket."
             )
         return Refusal(
             f"the source {name!r} at {self.uri} cannot be read: {first_line(error)}. "
             "It must be a parquet file that this pod can reach and read."
         )
 
+
+NEW_RIGHT_SECONDS = 40
+"""How long AWS may take to know a new right of a role everywhere; it says seconds."""
+
+PAUSE_SECONDS = 4
 
 ROW = "\0row"
 """A name that no column has: where a row stands in the file."""
