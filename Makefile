@@ -11,7 +11,7 @@ RUN := PYTHONPATH=.:infra:runtime:policies $(VENV)/bin/python
 help: ## Show the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-up: install ## A whole feature store on this machine (as root; 25 minutes the first time where tools are compiled, then one)
+up: install ## A whole feature store on this machine (as root; about 22 minutes the first time, then one)
 	@$(RUN) -m sandbox up
 
 down: install ## Remove all that `make up` left on this machine

@@ -19,6 +19,8 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2_grpc
 
+from sandbox.progress import SandboxError
+
 _REPOSITORY = Path(__file__).resolve().parents[2]
 # A launcher is recognised by its second line, so that an official plugin is never mistaken for one of ours.
 _MARK = "# feast-eks stand-in"
@@ -65,6 +67,10 @@ def version_of(plugin: Path) -> str:
             port = json.loads(process.stdout.readline()) if process.stdout else 0
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
                 return str(provider_pb2_grpc.ResourceProviderStub(channel).GetPluginInfo(empty_pb2.Empty(), timeout=30).version)
+        except (ValueError, grpc.RpcError) as error:
+            raise SandboxError(
+                f"the plugin {plugin} does not start: {error}", remedy="remove that file, and `make up` puts another there"
+            ) from None
         finally:
             process.kill()
 

@@ -1,4 +1,4 @@
-"""Which tools there are, how each is built, and where its official release is. Versions are pinned in the go.mod files only."""
+"""Which tools there are, how each is built, and where its official release is. Versions are pinned in the go.mod files."""
 
 import platform
 import re

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.daemons import Process
+from sandbox.progress import SandboxError
 from sandbox.providers import STAND_INS, kubernetes_provider, version_of
 from sandbox.providers import install as install_plugins
 from tests.waiting import wait_until
@@ -151,3 +152,11 @@ def test_a_plugin_ends_when_the_engine_is_gone(install, tmp_path):
     finally:
         if plugin := Process.of(pid):
             plugin.send(signal.SIGKILL)
+
+
+def test_a_plugin_that_does_not_start_is_named(tmp_path):
+    broken = tmp_path / "pulumi-resource-kubernetes"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(SandboxError, match="pulumi-resource-kubernetes does not start"):
+        version_of(broken)
