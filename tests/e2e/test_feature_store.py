@@ -316,7 +316,6 @@ def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions
     [
         (MAKE_UP, signal.SIGKILL, 12),
         (PULUMI_UP, signal.SIGTERM, 8),
-        (PULUMI_UP, signal.SIGKILL, 5),
         (PULUMI_UP, signal.SIGKILL, 28),
     ],
 )

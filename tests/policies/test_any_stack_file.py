@@ -1,4 +1,4 @@
-"""Ten thousand stack files: each is refused with reasons before anything registers, or makes a program that its policies accept."""
+"""Four thousand stack files: each is refused with reasons before anything registers, or makes a program that its policies accept."""
 
 import collections
 import json
@@ -13,7 +13,7 @@ from tests.infra.engine import run_program, stack_config
 from tests.infra.stack_files import stack_files
 from tests.policies.recording import record
 
-FILES = 10_000
+FILES = 4_000
 PARTS = 4
 ENVIRONMENTS = configuration.environments()
 
