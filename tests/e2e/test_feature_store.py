@@ -193,6 +193,7 @@ def test_what_is_added_by_hand_no_refresh_sees(cloud, clone, kubectl):
     kubectl("patch", "configmap", config_map, "--type=merge", "-p", '{"data": {"by-hand": "yes"}}')
     kubectl("label", "deployment", "feature-server", "by-hand=yes")
     kubectl("scale", "deployment/feature-server", "--replicas=3")
+    kubectl("rollout", "status", "deployment/feature-server", "--timeout=180s")  # one that is not ready is something to mend
     try:
         assert drift(cloud, clone).returncode == 0, "the provider sees more than it did: correct docs/operations.md#drift"
     finally:
