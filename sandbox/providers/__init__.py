@@ -5,7 +5,6 @@ test equipment, each a small shell launcher for a module of this package. A plug
 stays, so the sandbox runs on the real ones wherever they can be had.
 """
 
-import json
 import os
 import shlex
 import subprocess
@@ -14,10 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-
-import grpc
-from google.protobuf import empty_pb2
-from pulumi.runtime.proto import provider_pb2_grpc
 
 from sandbox.progress import SandboxError
 
@@ -61,18 +56,17 @@ def kubernetes_provider(pulumi_home: Path) -> Path:
 
 
 def version_of(plugin: Path) -> str:
-    """What a provider says of itself."""
-    with subprocess.Popen([plugin, "127.0.0.1:1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        try:
-            port = json.loads(process.stdout.readline()) if process.stdout else 0
-            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                return str(provider_pb2_grpc.ResourceProviderStub(channel).GetPluginInfo(empty_pb2.Empty(), timeout=30).version)
-        except (ValueError, grpc.RpcError) as error:
-            raise SandboxError(
-                f"the plugin {plugin} does not start: {error}", remedy="remove that file, and `make up` puts another there"
-            ) from None
-        finally:
-            process.kill()
+    """What a provider says of itself. Raises SandboxError where it does not start or answer."""
+    command = [sys.executable, "-P", "-m", "sandbox.providers.version", str(plugin)]
+    environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
+    asked = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        raise SandboxError(
+            f"the plugin {plugin} does not start",
+            lines=asked.stderr.splitlines()[-3:],
+            remedy="remove that file, and `make up` puts another there",
+        )
+    return asked.stdout
 
 
 def _asked_for(name: str) -> str:
