@@ -148,7 +148,6 @@ class FeatureDefinitions(pulumi.ComponentResource):
                     ],
                 ),
                 name=pods,
-                subject=run_digest(args.definitions, args.image),
                 namespace=args.namespace,
                 deadline_seconds=DEADLINE_SECONDS,
                 opts=pulumi.ResourceOptions(parent=self, depends_on=after),
@@ -166,7 +165,7 @@ class FeatureDefinitions(pulumi.ComponentResource):
 
 
 def run_digest(definitions: Definitions, image: str) -> str:
-    """What was deployed, in eight digits: one-off Jobs run again when the definitions or the image change."""
+    """What was deployed, in eight digits: definitions and image."""
     return hashlib.sha256(f"{definitions.digest} {image}".encode()).hexdigest()[:8]
 
 

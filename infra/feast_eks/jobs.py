@@ -29,12 +29,14 @@ def one_off_job(
     workload: Workload,
     *,
     name: str,
-    subject: str,
     namespace: pulumi.Input[str],
     deadline_seconds: int,
     opts: pulumi.ResourceOptions,
+    subject: str = "",
 ) -> kubernetes.batch.v1.Job:
-    """A Job that an update waits for: it runs once for its pods and its subject and, having failed, again on the next update.
+    """A Job that an update waits for: it runs once for its pods and, having failed, again on the next update.
+
+    `subject` is what its success is for beside what stands in its pods: with another one it runs again.
 
     Its name ends in their digest. A pod template cannot be changed, so another one under a name that a killed update has left would
     be refused for ever.

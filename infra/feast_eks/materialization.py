@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from feast_eks.definitions import Definitions, run_digest
+from feast_eks.definitions import Definitions
 from feast_eks.identities import MATERIALIZE
 from feast_eks.jobs import STORE_SECONDS, cron_job_spec, one_off_job
 from feast_eks.settings import MaterializationSettings
@@ -59,7 +59,6 @@ class Materialization(pulumi.ComponentResource):
             f"{name}-backfill",
             workload("--backfill", "--wait-seconds", str(STORE_SECONDS)),
             name=BACKFILL,
-            subject=run_digest(args.definitions, args.image),
             namespace=args.namespace,
             deadline_seconds=deadline_seconds,
             opts=after_apply,

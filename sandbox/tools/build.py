@@ -244,9 +244,9 @@ class Toolbox:
 
 
 def obtain(tool: Tool) -> Path:
-    """A tool that is none of those on the way up, found or built now; the first time it takes a minute or three."""
+    """A tool that is none of those on the way up, found, downloaded or built now; a build takes a minute or three."""
     state.LOGS.mkdir(parents=True, exist_ok=True)
-    toolbox = Toolbox(state.CACHE / "tools", state.LOGS / f"{tool.name}-build.log", [tool])
+    toolbox = Toolbox(state.CACHE / "tools", state.LOGS / f"{tool.name}-build.log", [tool], downloads=Downloads.chosen(os.environ))
     toolbox.start()
     try:
         return toolbox.path(tool.name)
