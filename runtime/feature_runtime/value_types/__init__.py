@@ -10,7 +10,7 @@ import struct
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -28,6 +28,9 @@ from feature_runtime.value_types.checks import Check
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """The floats that JSON has no numbers for, as the server says them."""
+
+
+KEY_BYTES = "bytes"
 
 
 class Wire(Enum):
@@ -58,9 +61,10 @@ class ValueType:
     """One type.
 
     `stem`: of its field `{stem}_val` in Feast's Value message; `numbers`: of this field and of those of lists and sets.
-    `key`: how an entity key has it, as a format of `struct` or as bytes; None: Feast makes no key of it.
+    `key`: how an entity key has it, as a format of `struct` or as `KEY_BYTES` with their length; None: Feast makes no key of it.
     `request`: what a request may bring; None: JSON has not one form for it.
     `from_json`, `is_python`: its value in Python, as functions of on-demand views get and give it.
+    `stored`: a value of Python in the form of `column`.
     `json`: a value of `column` or of Python as the server prints it; `json_types`: of which types that is.
     `nulls`: the Arrow type in which functions get a column without a single value.
     """
@@ -75,6 +79,7 @@ class ValueType:
     within_list: WithinList = WithinList.NOTHING
     from_json: Callable[[Any], Any] = _same
     is_python: Callable[[Any], bool]
+    stored: Callable[[Any], Any] = _same
     json: Callable[[Any], Any] = _same
     json_types: tuple[type, ...] = (str,)
     nulls: pa.DataType | None = None
@@ -130,20 +135,40 @@ class JsonType(ValueType):
         return bool(json.loads(served) == (json.loads(offline) if isinstance(offline, str) else offline))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZonedType(ValueType):
+    """Moments with a zone: a training file has them in UTC."""
+
+    def equal(self, served: Any, offline: Any) -> bool:
+        """As the same moment."""
+        return datetime.fromisoformat(served) == datetime.fromisoformat(self.json(offline))
+
+
 def _base64(value: bytes) -> str:
     return b64encode(value).decode()
 
 
-def _seconds(value: Any) -> int:
-    if isinstance(value, int):
-        return value
-    moment = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return (moment - EPOCH) // timedelta(seconds=1)
+def _seconds(value: date | int) -> int:
+    # A number is a moment that Python's calendar has not.
+    return value if isinstance(value, int) else (_aware(value) - EPOCH) // timedelta(seconds=1)
 
 
-def _zoned(value: Any) -> str:
-    moment = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return str(moment.replace(microsecond=0).isoformat())
+def _aware(value: date) -> datetime:
+    """A moment with a zone; without one it is in UTC, and a date is its beginning."""
+    moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _whole_second(value: datetime) -> datetime:
+    return value.replace(microsecond=0)
+
+
+def _zoned(value: datetime) -> str:
+    return _aware(value).replace(microsecond=0).isoformat()
+
+
+def _json_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def json_form(value: Any) -> Any:  # noqa: PLR0911  one per kind of value
@@ -151,7 +176,7 @@ def json_form(value: Any) -> Any:  # noqa: PLR0911  one per kind of value
     match value:
         case bytes():
             return _base64(value)
-        case datetime():
+        case date():
             return _seconds(value)
         case float():
             return _finite(value)
@@ -192,7 +217,7 @@ def _bytes(name: str, **more: Any) -> ValueType:
 
 
 ROWS = (
-    _bytes("Bytes", key="bytes", request=checks.BYTES, from_json=b64decode, nulls=pa.binary()),
+    _bytes("Bytes", key=KEY_BYTES, request=checks.BYTES, from_json=b64decode, nulls=pa.binary()),
     _bytes("PdfBytes"),
     _bytes("ImageBytes"),
     ValueType(
@@ -201,7 +226,7 @@ ROWS = (
         numbers=(2, 12, 23),
         wire=Wire.BYTES,
         column=arrow.TEXT,
-        key="bytes",
+        key=KEY_BYTES,
         request=checks.TEXT,
         from_json=str,
         is_python=_is(str),
@@ -288,6 +313,7 @@ ROWS = (
         within_list=WithinList.NULL,
         from_json=lambda value: EPOCH + timedelta(seconds=value),
         is_python=_is(datetime),
+        stored=_whole_second,
         json=_seconds,
         json_types=(int,),
         nulls=arrow.MOMENT,
@@ -311,7 +337,8 @@ ROWS = (
         wire=Wire.BYTES,
         column=arrow.JSON,
         is_python=lambda _: True,
-        json=lambda value: value if isinstance(value, str) else json.dumps(value),
+        stored=_json_text,
+        json=_json_text,
         example='{"a": [1, null]}',
     ),
     ValueType(
@@ -321,6 +348,7 @@ ROWS = (
         wire=Wire.BYTES,
         column=arrow.UUIDS,
         is_python=_is(UUID, str),
+        stored=str,
         json=str,
         example="00000000-0000-0000-0000-000000000007",
     ),
@@ -331,6 +359,7 @@ ROWS = (
         wire=Wire.BYTES,
         column=arrow.UUIDS,
         is_python=_is(UUID, str),
+        stored=str,
         json=str,
         example="00000000-0000-1000-8000-000000000007",
     ),
@@ -341,6 +370,7 @@ ROWS = (
         wire=Wire.BYTES,
         column=arrow.DECIMALS,
         is_python=_is(Decimal, str),
+        stored=str,
         json=str,
         example="12.30",
     ),
@@ -355,13 +385,14 @@ ROWS = (
         json_types=(list,),
         example={1: "a"},
     ),
-    ValueType(
+    ZonedType(
         name="ZonedTimestamp",
         stem="zoned_timestamp",
         numbers=(48, None, None),
         wire=Wire.BYTES,
         column=arrow.ZONED,
         is_python=_is(datetime),
+        stored=_whole_second,
         json=_zoned,
         example=EPOCH + timedelta(seconds=1),
     ),
@@ -388,6 +419,10 @@ class Parsed:
     inner: "Parsed | None" = None
     fields: "tuple[tuple[str, Parsed], ...]" = field(default=())
 
+    def __str__(self) -> str:
+        """As Feast prints it, a struct without its fields."""
+        return f"{self.outer}({self.inner})" if self.inner else self.outer
+
     @property
     def is_collection(self) -> bool:
         """Whether it is an array or a set."""
@@ -413,8 +448,8 @@ class Parsed:
         if self.inner.is_collection:
             return NESTED[self.outer][1]
         place = 1 if self.outer == "Array" else 2
-        number = self.inner.row.numbers[place] if self.inner.row else (None, STRUCT[2], None)[place]
-        if number is None:
+        numbers: tuple[int | None, ...] = self.inner.row.numbers if self.inner.row else (None, STRUCT[2], None)
+        if (number := numbers[place]) is None:
             raise UnknownType(f"Feast has no {self.outer} of {self.inner.outer or self.inner.stem}")
         return number
 
@@ -432,6 +467,8 @@ def parse(dtype: Any) -> Parsed:
     Raises:
         UnknownType: there is no such type.
     """
+    if isinstance(dtype, Parsed):
+        return dtype
     if isinstance(dtype, str):
         return _parse_text(dtype)
     if (base := getattr(dtype, "base_type", None)) is not None:
@@ -469,7 +506,7 @@ def _fields(text: str) -> "list[tuple[str, Parsed]]":
 
 def equal(served: Any, offline: Any, dtype: Any) -> bool:
     """Whether a served value (as JSON has it) is the one that the offline store (or a function) says."""
-    kind = dtype if isinstance(dtype, Parsed) else parse(dtype)
+    kind = parse(dtype)
     if served is None or is_missing(offline):
         return served is None and is_missing(offline)
     return _equal(served, offline, kind)
@@ -499,7 +536,19 @@ def _equal(served: Any, offline: Any, kind: Parsed) -> bool:
 
 def printed(served: Any, dtype: Any) -> bool:
     """Whether a served value that is not null has the form of its type."""
-    kind = dtype if isinstance(dtype, Parsed) else parse(dtype)
+    kind = parse(dtype)
     if kind.inner is not None:
         return isinstance(served, list) and all(item is None or printed(item, kind.inner) for item in served)
     return kind.row.printed(served) if kind.row else isinstance(served, dict)
+
+
+def as_printed(offline: Any, dtype: Any) -> Any:
+    """A value of the offline store as the server prints it."""
+    kind = parse(dtype)
+    if is_missing(offline):
+        return None
+    if kind.inner is not None:
+        return [item if item is None else kind.inner.row.json(item) if kind.inner.row else as_printed(item, kind.inner) for item in offline]
+    if kind.row is None:
+        return {name: as_printed(offline[name], inner) for name, inner in kind.fields}
+    return kind.row.json(offline)

@@ -41,7 +41,7 @@ class ArrowForm:
 
 def integers(kind: pa.DataType) -> ArrowForm:
     """Whole numbers of so many bits."""
-    bits = kind.bit_width
+    bits: int = kind.bit_width
 
     def accepts(column: pa.DataType) -> bool:
         if pa.types.is_decimal(column):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_runtime.value_types import Parsed, UnknownType, WithinList, parse
-from feature_runtime.value_types.arrow_forms import is_list
+from feature_runtime.value_types.arrow_forms import MOMENT, is_list
 
 
 def arrow_type(dtype: Any) -> pa.DataType | None:
@@ -45,8 +45,8 @@ def misfit(column: pa.DataType, dtype: Any) -> str:
 def _misfit(column: pa.DataType, kind: Parsed) -> str:
     while plain := _plain_type(column):
         column = plain
-    if pa.types.is_null(column):
-        return "" if _arrow(kind) is not None else _misfit(pa.bool_(), kind)
+    if pa.types.is_null(column) and _arrow(kind) is not None:
+        return ""
     if kind.inner:
         return _misfit(column.value_type, kind.inner) if is_list(column) else f"{kind.outer} takes lists; it is {column}"
     if kind.row:
@@ -108,26 +108,24 @@ def _unpacked(column: pa.Array) -> pa.Array:
 
 def _struct(column: pa.Array, kind: Parsed) -> pa.Array:
     own = dict(zip((column.type.field(place).name for place in range(column.type.num_fields)), column.flatten(), strict=True))
-    made = {name: _as_column(own[name], inner) for name, inner in kind.fields}
-    values = [_without_nan(value) if pa.types.is_floating(value.type) else value for value in made.values()]
-    return pa.StructArray.from_arrays(values, names=list(made), mask=column.is_null())
+    # Within a struct a moment has no zone of its own.
+    made = {name: as_column(own[name], inner).cast(_arrow(inner)) for name, inner in kind.fields}
+    return pa.StructArray.from_arrays(list(made.values()), names=list(made), mask=column.is_null())
 
 
 def _list(column: pa.Array, inner: Parsed) -> pa.Array:
-    if not pa.types.is_list(column.type):
-        column = column.cast(pa.list_(column.type.value_type))
     flat = column.flatten()
-    values = _as_column(flat, inner)
-    missing = column.is_null()
-    if values.null_count:
-        if inner.within_list is WithinList.NAN:
-            values = values.fill_null(float("nan"))
-        elif inner.within_list is WithinList.NOTHING:
-            incomplete = np.unique(pc.list_parent_indices(column).filter(values.is_null()).to_numpy())
-            missing = pa.array(np.isin(np.arange(len(column)), incomplete) | missing.to_numpy(zero_copy_only=False))
-    if values is flat and missing.true_count == column.null_count:
+    values, missing = _as_column(flat, inner), column.is_null()
+    if values.null_count and inner.within_list is WithinList.NAN:
+        values = values.fill_null(float("nan"))
+    complete = not values.null_count or inner.within_list is WithinList.NULL
+    if values is flat and complete and pa.types.is_list(column.type):
         return column
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    if not complete:
+        parents = np.repeat(np.arange(len(column)), lengths)
+        holes = parents[values.is_null().to_numpy(zero_copy_only=False)]
+        missing = pa.array(np.isin(np.arange(len(column)), holes) | missing.to_numpy(zero_copy_only=False))
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, values, mask=missing)
 
@@ -141,9 +139,76 @@ def _set(column: pa.Array, inner: Parsed) -> pa.Array:
     return pa.array(rows, column.type).cast(kind)
 
 
+def as_list(values: list[Any], kind: Parsed) -> list[Any] | None:
+    """The form of one array or set, of values that are in the form of its inner type."""
+    assert kind.inner is not None
+    if None in values:
+        if kind.inner.within_list is WithinList.NOTHING:
+            return None
+        if kind.inner.within_list is WithinList.NAN:
+            values = [float("nan") if value is None else value for value in values]
+    return _distinct(values, kind.inner) if kind.outer == "Set" else values
+
+
+def from_python(values: list[Any], dtype: Any) -> pa.Array:
+    """A column of values that are in the form of their type, maps as dicts."""
+    kind = parse(dtype)
+    return pa.array([_with_pairs(value, kind) for value in values], _arrow(kind))
+
+
+def _with_pairs(value: Any, kind: Parsed) -> Any:
+    if value is None:
+        return None
+    if kind.inner:
+        return [_with_pairs(item, kind.inner) for item in value]
+    if kind.fields:
+        return {name: _with_pairs(value[name], inner) for name, inner in kind.fields}
+    return list(value.items()) if isinstance(value, dict) else value
+
+
 def _distinct(values: list[Any], inner: Parsed) -> list[Any]:
     if inner.row is None:
         return [value for _, value in sorted({repr(value): value for value in values}.items())]
     known = {value for value in values if value is not None and value == value}  # noqa: PLR0124  how a NaN is known
     rest = [None] * (None in values) + [float("nan")] * any(value is not None and value != value for value in values)  # noqa: PLR0124
     return [*sorted(known), *rest]
+
+
+def incomplete(column: pa.Array, dtype: Any) -> int:
+    """How many lists of a column have a null within that their type has no form for, so that they are null as a whole."""
+    kind, column = parse(dtype), _unpacked(column)
+    if not kind.inner or kind.inner.within_list is not WithinList.NOTHING or not is_list(column.type):
+        return 0
+    return as_column(column, kind).null_count - column.null_count if column.flatten().null_count else 0
+
+
+SECOND = 1_000_000
+"""In microseconds."""
+
+
+def countable(kind: pa.DataType) -> pa.DataType:
+    """A type with moments as numbers: Python's calendar has not all of them."""
+    if pa.types.is_timestamp(kind):
+        return pa.int64()
+    if pa.types.is_list(kind):
+        return pa.list_(countable(kind.value_type))
+    return pa.struct([(one.name, countable(one.type)) for one in kind]) if pa.types.is_struct(kind) else kind
+
+
+def pylist(column: pa.Array, dtype: Any) -> list[Any]:
+    """The values of a column in its type's form; moments in seconds since 1970 where Python's calendar has not all of them."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        kind = parse(dtype)
+        return [_in_seconds(value, kind) for value in column.cast(countable(column.type)).to_pylist()]
+
+
+def _in_seconds(value: Any, kind: Parsed) -> Any:
+    if value is None:
+        return None
+    if kind.inner:
+        return [_in_seconds(item, kind.inner) for item in value]
+    if kind.fields:
+        return {name: _in_seconds(value[name], inner) for name, inner in kind.fields}
+    return value // SECOND if kind.row and kind.row.column.kind == MOMENT else value
