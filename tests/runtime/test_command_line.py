@@ -198,7 +198,7 @@ def test_sample_data_leaves_a_fresh_file_alone(stores, tmp_path):
         ("timestamp", "UnixTimestamp", True),
         ("date32", "UnixTimestamp", True),
         ("list<timestamp>", "Array(UnixTimestamp)", True),
-        ("list<date32>", "Array(UnixTimestamp)", False),
+        ("list<date32>", "Array(UnixTimestamp)", True),
         ("dictionary", "String", True),
     ],
 )

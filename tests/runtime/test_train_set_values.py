@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from feast import ValueType
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import UnixTimestamp
 
@@ -153,7 +152,7 @@ def test_functions_see_the_declared_types_however_the_labels_are_written(repo, t
 def test_moments_lose_their_fractions_of_a_second_as_when_they_are_loaded(kind):
     milliseconds = pa.array([-86_400_000, -1_500, -1, 0, 1_500], pa.timestamp("ms"))
     column = (pc.floor_temporal(milliseconds, unit="day") if pa.types.is_date(kind) else milliseconds).cast(kind)
-    loaded = [Value.FromString(stored).unix_timestamp_val for stored in serialized(column, ValueType.UNIX_TIMESTAMP).to_pylist()]
+    loaded = [Value.FromString(stored).unix_timestamp_val for stored in serialized(column, UnixTimestamp).to_pylist()]
     assert [moment.timestamp() for moment in as_served(column, UnixTimestamp).to_pylist()] == loaded
 
 

@@ -12,12 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from feast import FeatureView
-from feast.types import FeastType, from_feast_to_pyarrow_type
 from pyarrow.fs import LocalFileSystem
 
 from feature_runtime.offline_store.source import UNREADABLE, ViewSource
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
+from feature_runtime.value_types.columns import arrow_type
+from feature_runtime.value_types.columns import as_column as as_served
+
+__all__ = ["arrow_type", "as_served"]
 
 BATCH_ROWS = 65_536
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -25,33 +28,6 @@ TIME = "t"
 CREATED = "c"
 LEAST, MOST = -(2**63) + 1, 2**63 - 1
 """Of the whole numbers that are times."""
-
-
-def arrow_type(dtype: FeastType) -> pa.DataType | None:
-    """The Arrow type of a Feast type's values; None for types that stay as the source has them."""
-    if str(dtype) == "Bytes":
-        return pa.binary()
-    try:
-        return from_feast_to_pyarrow_type(dtype)
-    except ValueError:
-        return None
-
-
-def as_served(values: pa.Array, dtype: FeastType) -> pa.Array:
-    """Values in the form in which the online store holds them: the contract's type, timestamps in whole seconds."""
-    kind = arrow_type(dtype)
-    if kind is None:
-        return values
-    if "UnixTimestamp" in str(dtype):
-        whole = pa.list_(pa.timestamp("s", tz="UTC")) if pa.types.is_list(kind) else pa.timestamp("s", tz="UTC")
-        if pa.types.is_timestamp(values.type):
-            # A cast cuts towards 1970; without a zone, rounding needs no time zone database.
-            values = pc.floor_temporal(pc.cast(values, pa.timestamp(values.type.unit)), unit="second")
-        values = pc.cast(values, whole, safe=False)
-    # A number becomes the nearest float; an integer that does not fit is an error.
-    values = pc.cast(values, kind, safe="Float" not in str(dtype))
-    # What some libraries write for a null among numbers is stored as one.
-    return pc.if_else(pc.is_nan(values), None, values) if pa.types.is_floating(kind) else values
 
 
 def as_integers(times: pa.Array, unit: str) -> pa.Array:

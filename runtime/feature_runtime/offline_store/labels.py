@@ -17,12 +17,12 @@ import pyarrow.dataset as ds
 from feast.types import FeastType
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from feature_runtime.offline_store.column_types import fits
-from feature_runtime.offline_store.history import TIME, arrow_type, as_integers, as_served, field_column, parquet_batches
+from feature_runtime.offline_store.history import TIME, as_integers, field_column, parquet_batches
 from feature_runtime.offline_store.source import S3_CLIENT, UNREADABLE
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import offline_store_endpoint
+from feature_runtime.value_types.columns import arrow_type, as_column, misfit
 
 IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -90,7 +90,7 @@ class Labels:
             Refusal: a value does not fit its type.
         """
         with self._fitting():
-            asked = {name: as_served(batch[name], dtype) for name, dtype in self.expected.typed.items()}
+            asked = {name: as_column(batch[name], dtype) for name, dtype in self.expected.typed.items()}
         return pa.RecordBatch.from_pydict(dict(zip(batch.schema.names, batch.columns, strict=True)) | asked)
 
     @contextmanager
@@ -158,8 +158,8 @@ def _schema_problems(schema: pa.Schema, expected: Expected) -> list[str]:
         what = "a join key" if name in expected.keys else "a value of the request"
         if name not in schema.names:
             problems.append(f"it has no column {name!r} ({what}, {dtype})")
-        elif not fits(schema.field(name).type, str(dtype)):
-            problems.append(f"its column {name!r} ({what}) is {schema.field(name).type}, which does not fit {dtype}")
+        elif why := misfit(schema.field(name).type, dtype):
+            problems.append(f"its column {name!r} ({what}) is {schema.field(name).type}, which does not fit {dtype}: {why}")
     if expected.time not in schema.names:
         problems.append(f"it has no column {expected.time!r} (the time of each label; --timestamp names another)")
     else:

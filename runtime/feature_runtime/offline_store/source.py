@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from feast import FeatureView, FileSource
+from feast import FeatureView, Field, FileSource
 from feast.data_format import ParquetFormat
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from feature_runtime.offline_store.column_types import fits
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import has_aws_role
+from feature_runtime.value_types.columns import as_column, misfit, pylist
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
 S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
@@ -87,9 +87,9 @@ class ViewSource:
             column = self.column(field.name)
             if column not in schema.names:
                 problems.append(f"it has no column {column!r} (field {field.name!r}, {field.dtype})")
-            elif not fits(schema.field(column).type, str(field.dtype)):
+            elif why := misfit(schema.field(column).type, field.dtype):
                 found = schema.field(column).type
-                problems.append(f"its column {column!r} is {found}, which does not fit the field's type {field.dtype}")
+                problems.append(f"its column {column!r} is {found}, which does not fit the type {field.dtype} of {field.name!r}: {why}")
         return problems
 
     def column(self, field: str) -> str:
@@ -144,22 +144,30 @@ class ViewSource:
 
     def _read(self, condition: pc.Expression, at: datetime) -> list[tuple[dict[str, Any], Row]]:
         source = self._source
-        names = [field.name for field in [*self._view.entity_columns, *self._view.features]]
+        keys, features = self._view.entity_columns, self._view.features
         times = [column for column in (source.timestamp_field, source.created_timestamp_column) if column]
-        columns = [self.column(name) for name in names]
-        table = self._table([*columns, *times], condition & (pc.field(source.timestamp_field) <= self._moment(at)))
+        columns = {field.name: self.column(field.name) for field in [*keys, *features]}
+        table = self._table([*columns.values(), *times], condition & (pc.field(source.timestamp_field) <= self._moment(at)))
         table = table.append_column(ROW, pa.array(range(table.num_rows), pa.int64()))
         table = table.sort_by([(column, "descending") for column in [*times, ROW]])
-        rows = []
-        features = {field.name for field in self._view.features}
-        for record in table.to_pylist():
-            values = {name: record[column] for name, column in zip(names, columns, strict=True)}
-            row = Row(
-                event_timestamp=_utc(record[source.timestamp_field]),
-                values={name: value for name, value in values.items() if name in features},
+        values = {key.name: table[columns[key.name]].to_pylist() for key in keys}
+        served = {field.name: self._served(table[columns[field.name]], field) for field in features}
+        return [
+            (
+                {name: column[place] for name, column in values.items()},
+                Row(event_timestamp=_utc(moment), values={name: column[place] for name, column in served.items()}),
             )
-            rows.append((values, row))
-        return rows
+            for place, moment in enumerate(table[source.timestamp_field].to_pylist())
+        ]
+
+    def _served(self, column: pa.ChunkedArray, field: Field) -> list[Any]:
+        """The values of a feature as the online store holds them."""
+        try:
+            return pylist(as_column(column.combine_chunks(), field.dtype), field.dtype)
+        except pa.ArrowException as error:
+            raise Refusal(
+                f"the source {self._source.name!r} has a {field.name!r} that is no {field.dtype}: {first_line(error)}. Correct the data."
+            ) from None
 
     def newest_time(self, at: datetime) -> datetime | None:
         """The greatest event timestamp up to `at`; None when there is no row."""

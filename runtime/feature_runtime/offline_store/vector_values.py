@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from feature_runtime.offline_store.history import arrow_type
 from feature_runtime.offline_store.joined_view import feature_column
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
+from feature_runtime.value_types.columns import arrow_type, from_python
 
 
 def values(vector: Vector, given: pa.RecordBatch, joined: pa.RecordBatch) -> list[pa.Array]:
@@ -26,18 +26,19 @@ def values(vector: Vector, given: pa.RecordBatch, joined: pa.RecordBatch) -> lis
 def _compute(vector: Vector, name: str, given: pa.RecordBatch, joined: pa.RecordBatch) -> Mapping[str, pa.Array]:
     # Only who has such views pays for what computes them.
     from feature_runtime.serving.on_demand import CannotCompute, OnDemandView  # noqa: PLC0415
+    from feature_runtime.serving.on_demand_values import python_values  # noqa: PLC0415
 
     view = vector.computed[name]
     # What the view declares, and nothing else: the server gives it no more.
     columns = {
-        f"{source.name}__{field.name}": joined[feature_column(source.name_to_use(), field.name)].to_pylist()
+        f"{source.name}__{field.name}": python_values(joined[feature_column(source.name_to_use(), field.name)], field.dtype)
         for source in view.source_feature_view_projections.values()
         for field in source.features
     }
-    columns |= {column: given[column].to_pylist() for column in [*vector.keys, *vector.requests]}
+    columns |= {name: python_values(given[name], dtype) for name, dtype in {**vector.requests, **vector.keys}.items()}
     try:
         answered = OnDemandView(view).compute(columns, given.num_rows)
-        return {field.name: pa.array(answered[field.name], arrow_type(field.dtype)) for field in view.features}
+        return {field.name: from_python(answered[field.name], field.dtype) for field in view.features}
     except (CannotCompute, pa.ArrowException) as error:
         raise Refusal(
             f"{first_line(error)}. A model can only be trained on what a server can answer: "

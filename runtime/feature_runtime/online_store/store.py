@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from feast import FeatureView, RepoConfig, utils
+from feast import FeatureView, Field, RepoConfig, utils
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, _redis_key, _versioned_fv_name
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -25,6 +25,7 @@ from feature_runtime.online_store.commands import Rows, reading_moments, writing
 from feature_runtime.online_store.keys import key_types, redis_keys
 from feature_runtime.online_store.pipeline import Pipeline, pipeline
 from feature_runtime.online_store.values import serialized, serialized_moments
+from feature_runtime.retrying import first_line
 
 PIECE_ROWS = 8192
 PIECE_BYTES = 4 << 20
@@ -153,8 +154,15 @@ def _pieces_of_arrow(config: RepoConfig, view: FeatureView, batch: pa.RecordBatc
         piece = batch.slice(start, size)
         moments = microseconds(piece.column(view.batch_source.timestamp_field))
         keys = redis_keys({key: piece.column(key) for key in types}, types, config.project)
-        features = [(field.name, serialized(piece.column(field.name), field.dtype.to_value_type())) for field in view.features]
+        features = [(field.name, _stored(piece.column(field.name), field)) for field in view.features]
         yield Rows(view=name, keys=keys, moments=serialized_moments(moments), features=features), moments
+
+
+def _stored(column: pa.Array, field: Field) -> pa.Array:
+    try:
+        return serialized(column, field.dtype)
+    except pa.ArrowException as error:
+        raise ValueError(f"the feature {field.name!r} ({field.dtype}): {first_line(error)}") from error
 
 
 def microseconds(times: pa.Array) -> npt.NDArray[np.int64]:

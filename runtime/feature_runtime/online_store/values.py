@@ -1,21 +1,23 @@
-"""Columns of feature values as Feast stores them: for every value the bytes of its `ValueProto`, empty for null.
+"""Columns of feature values as Feast stores them: for every value the bytes of its `Value` message, empty for null.
 
-Plain types are encoded by the column. Whatever else Feast knows goes through Feast's own conversion, value by value.
-The bytes are the same either way, with two exceptions where Feast's conversion loses what it is given: an integer
-beyond 2^53 in a column with nulls, which passes through a float there, and empty byte strings when nothing else is in
-a batch, which become null there. Here both stay what they are.
+A column is brought into its type's one form first, from which training sets are made too. Then plain types and their
+lists are encoded by the column, maps, structs and lists of lists value by value. The bytes are those of Feast's own
+conversion, except where that loses what it is given: docs/materialization.md lists these places.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from feast.type_map import python_values_to_proto_values
-from feast.value_type import ValueType
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.type_map import _zone_name
 
 from feature_runtime.online_store.binaries import (
+    Bytes,
     Lengths,
     as_binaries,
     binaries,
@@ -26,111 +28,111 @@ from feature_runtime.online_store.binaries import (
     varint,
     varints,
 )
+from feature_runtime.value_types import TYPES, Parsed, ValueType, Wire, json_form, parse
+from feature_runtime.value_types.columns import as_column, countable
 
-VARINT, FIXED64, TEXT, FIXED32 = 0, 1, 2, 5
-"""Protobuf's wire types."""
+SECOND = 1_000_000
+"""In microseconds."""
+NO_MOMENT = -(2**63)
+"""What Feast stores for a null."""
 
 
-def tag(field: int, wire_type: int) -> bytes:
+def tag(field: int, wire: Wire) -> bytes:
     """What stands before a field of a message."""
-    return varint(field << 3 | wire_type)
+    return varint(field << 3 | wire.value)
 
 
-def serialized(column: pa.Array, value_type: ValueType) -> pa.Array:
-    """The bytes of every value as a binary column.
+def serialized(column: pa.Array, dtype: Any) -> pa.Array:
+    """The bytes of every value as a binary column; `dtype` is a type of Feast's that accepts the column.
 
     Raises:
-        TypeError, ValueError: Feast cannot make this type of a value, as it says itself.
+        pa.ArrowException: a value does not fit the type.
     """
-    encode = ENCODERS.get(value_type)
-    encoded = encode(column) if encode else None
-    return _by_feast(column, value_type) if encoded is None else encoded
+    kind = parse(dtype)
+    column = as_column(column, kind)
+    if kind.row and kind.row.name in SCALARS:
+        return SCALARS[kind.row.name](column)
+    if kind.inner and kind.inner.row and kind.inner.row.name in ELEMENTS:
+        return _lists(column, kind, ELEMENTS[kind.inner.row.name])
+    return _messages(column, kind)
 
 
-def _by_feast(column: pa.Array, value_type: ValueType) -> pa.Array:
-    protos = python_values_to_proto_values(python_values(column, value_type), value_type)
-    return pa.array([proto.SerializeToString() for proto in protos], pa.binary())
+Encoder = Callable[[pa.Array], pa.Array]
 
 
-def python_values(column: pa.Array, value_type: ValueType) -> list[object]:
-    """The values as Feast's conversion takes them: as numpy makes them, as Feast itself does it."""
-    if value_type in {ValueType.MAP, ValueType.MAP_LIST, ValueType.ZONED_TIMESTAMP}:
-        # numpy turns maps into pairs and forgets time zones; Feast refuses both.
-        return list(column.to_pylist(maps_as_pydicts="strict"))
-    return column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+def _scalar(row: ValueType) -> Encoder:
+    """Encodes a column of a plain type: every value with its tag, a null as nothing."""
+    prefix = tag(row.numbers[0], row.wire)
+    if row.name == "UnixTimestamp":
+        return lambda column: join([prefix, binaries(*varints(whole_seconds(column)))])
+    if row.name == "Bool":
+        return lambda column: _fixed(prefix, column.fill_null(False).to_numpy(zero_copy_only=False).view(np.uint8), _valid(column))
+    match row.wire:
+        case Wire.VARINT:
+            return lambda column: _prefixed(prefix, binaries(*varints(_int64(column))), column)
+        case Wire.BYTES:
+            return lambda column: _texts(prefix, column)
+    return lambda column: _floats(prefix, column)
 
 
-Encoder = Callable[[pa.Array], pa.Array | None]
-"""Encodes a column, or returns None when the column is of a type that it does not know."""
+def _floats(prefix: bytes, column: pa.Array) -> pa.Array:
+    numbers = column.to_numpy(zero_copy_only=False)
+    return _fixed(prefix, numbers, ~np.isnan(numbers))
 
 
-def _floats(field: int, dtype: type[np.floating], wire_type: int) -> Encoder:
-    prefix = np.frombuffer(tag(field, wire_type), np.uint8)
-
-    def encode(column: pa.Array) -> pa.Array | None:
-        if not (pa.types.is_floating(column.type) or _is_integer(column.type)):
-            return None
-        # By way of 64 bits, as Python's floats have them: an integer is not rounded twice in another way.
-        numbers = column.to_numpy(zero_copy_only=False).astype(np.float64)
-        valid = ~np.isnan(numbers)
-        with np.errstate(over="ignore"):
-            present = numbers[valid].astype(dtype)
-        width = len(prefix) + present.itemsize
-        matrix = np.empty((len(present), width), np.uint8)
-        matrix[:, : len(prefix)] = prefix
-        matrix[:, len(prefix) :] = present.view(np.uint8).reshape(len(present), present.itemsize)
-        return binaries(matrix.reshape(-1), np.where(valid, width, 0))
-
-    return encode
+def _fixed(prefix: bytes, numbers: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> pa.Array:
+    """Numbers of as many bytes each."""
+    present = numbers[valid]
+    width = len(prefix) + present.itemsize
+    matrix = np.empty((len(present), width), np.uint8)
+    matrix[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
+    matrix[:, len(prefix) :] = present.view(np.uint8).reshape(len(present), present.itemsize)
+    return binaries(matrix.reshape(-1), np.where(valid, width, 0))
 
 
-def _integers(field: int, fits: Callable[[pa.DataType], bool]) -> Encoder:
-    prefix = tag(field, VARINT)
-
-    def encode(column: pa.Array) -> pa.Array | None:
-        if not fits(column.type):
-            return None
-        return _prefixed(prefix, binaries(*varints(_int64(column))), column)
-
-    return encode
+def _texts(prefix: bytes, column: pa.Array) -> pa.Array:
+    texts = as_binaries(column)
+    lengths = np.where(_valid(column), lengths_of(texts), -1)
+    return join([by_length(lengths, lambda length: prefix + varint(length) if length >= 0 else b""), texts])
 
 
-def _booleans(column: pa.Array) -> pa.Array | None:
-    if not pa.types.is_boolean(column.type):
-        return None
-    valid = _valid(column)
-    present = column.fill_null(False).to_numpy(zero_copy_only=False)[valid]
-    matrix = np.empty((len(present), 2), np.uint8)
-    matrix[:, 0] = tag(7, VARINT)[0]
-    matrix[:, 1] = present
-    return binaries(matrix.reshape(-1), np.where(valid, 2, 0))
+def _zoned(column: pa.Array) -> pa.Array:
+    zone = (_zone_name(pa.scalar(0, column.type).as_py().tzinfo) if column.type.tz else "").encode()
+    named = tag(2, Wire.BYTES) + varint(len(zone)) + zone if zone else b""
+    return _texts(
+        tag(TYPES["ZonedTimestamp"].numbers[0], Wire.BYTES), _with_nulls(join([_optional(1, whole_seconds(column)), named]), column)
+    )
 
 
-def _texts(field: int, fits: Callable[[pa.DataType], bool]) -> Encoder:
-    prefix = tag(field, TEXT)
-
-    def encode(column: pa.Array) -> pa.Array | None:
-        if not fits(column.type):
-            return None
-        texts = as_binaries(column)
-        lengths = np.where(_valid(column), lengths_of(texts), -1)
-        return join([by_length(lengths, lambda length: prefix + varint(length) if length >= 0 else b""), texts])
-
-    return encode
+def _with_nulls(encoded: pa.Array, column: pa.Array) -> pa.Array:
+    return pc.if_else(column.is_valid(), encoded, None)
 
 
-def _moments(column: pa.Array) -> pa.Array | None:
-    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-        return None
-    # Null becomes the smallest number there is, as Feast stores it.
-    seconds = column.to_numpy(zero_copy_only=False).astype("datetime64[s]").astype(np.int64)
-    return join([tag(8, VARINT), binaries(*varints(seconds))])
+def _element(row: ValueType) -> Encoder:
+    """Encodes the values of lists of a plain type, without tags where lists are packed."""
+    if row.name == "UnixTimestamp":
+        return lambda column: binaries(*varints(whole_seconds(column)))
+    if row.name == "Bool":
+        return lambda column: rows_of(np.ascontiguousarray(column.to_numpy(zero_copy_only=False)).view(np.uint8).reshape(-1, 1))
+    match row.wire:
+        case Wire.VARINT:
+            return lambda column: binaries(*varints(_int64(column)))
+        case Wire.BYTES:
+            prefix = tag(1, row.wire)
+            return lambda column: _texts(prefix, column)
+    return lambda column: rows_of(_bytes_of(np.ascontiguousarray(column.to_numpy(zero_copy_only=False))))
 
 
-def _lists(field: int, elements: Callable[[pa.Array], pa.Array | None], *, packed: bool) -> Encoder:
-    """Lists whose elements `elements` encodes; packed ones lie in one run of bytes, with its length before it."""
-    prefix = tag(field, TEXT)
-    run = tag(1, TEXT)
+def _bytes_of(numbers: npt.NDArray[Any]) -> Bytes:
+    return numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize)
+
+
+def _lists(column: pa.Array, kind: Parsed, elements: Encoder) -> pa.Array:
+    """Lists of plain values; packed ones lie in one run of bytes, with its length before it."""
+    assert kind.inner is not None
+    assert kind.inner.row is not None
+    prefix, run = tag(kind.number, Wire.BYTES), tag(1, Wire.BYTES)
+    packed = kind.inner.row.wire is not Wire.BYTES
 
     def head(size: int) -> bytes:
         if size < 0:
@@ -138,37 +140,84 @@ def _lists(field: int, elements: Callable[[pa.Array], pa.Array | None], *, packe
         before = run + varint(size) if packed and size else b""
         return prefix + varint(len(before) + size) + before
 
-    def encode(column: pa.Array) -> pa.Array | None:
-        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-            return None
-        flat = column.flatten()
-        # Feast puts something of its own in the place of a null within a list.
-        encoded = elements(flat) if flat.null_count == 0 else None
-        if encoded is None:
-            return None
-        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        starts = np.frombuffer(encoded.buffers()[1], np.int32)[: len(encoded) + 1]
-        sizes = np.diff(starts[ends].astype(np.int64))
-        bodies = binaries(np.frombuffer(encoded.buffers()[2] or b"", np.uint8), sizes)
-        return join([by_length(np.where(_valid(column), sizes, -1), head), bodies])
-
-    return encode
+    encoded = elements(column.flatten())
+    counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    starts = np.frombuffer(encoded.buffers()[1], np.int32)[: len(encoded) + 1]
+    sizes = np.diff(starts[ends].astype(np.int64))
+    bodies = binaries(np.frombuffer(encoded.buffers()[2] or b"", np.uint8), sizes)
+    return join([by_length(np.where(_valid(column), sizes, -1), head), bodies])
 
 
-def _raw_floats(dtype: type[np.floating]) -> Encoder:
-    def encode(column: pa.Array) -> pa.Array | None:
-        if not pa.types.is_floating(column.type):
-            return None
-        with np.errstate(over="ignore"):
-            numbers = np.ascontiguousarray(column.to_numpy(zero_copy_only=False).astype(np.float64).astype(dtype))
-        return rows_of(numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize))
-
-    return encode
+def _messages(column: pa.Array, kind: Parsed) -> pa.Array:
+    """Values that hold values, one by one."""
+    return pa.array([encoded(value, kind) for value in column.cast(countable(column.type)).to_pylist()], pa.binary())
 
 
-def _raw_integers(fits: Callable[[pa.DataType], bool]) -> Encoder:
-    return lambda column: binaries(*varints(_int64(column))) if fits(column.type) else None
+def encoded(value: Any, dtype: Any) -> bytes:
+    """The bytes of one value in Python; moments as datetimes or as microseconds since 1970.
+
+    Raises:
+        ValueError, TypeError: it does not fit the type.
+    """
+    message = Value()
+    if value is not None:
+        _fill(message, value, parse(dtype))
+    content: bytes = message.SerializeToString()
+    return content
+
+
+def _fill(message: Any, value: Any, kind: Parsed) -> None:
+    """Put a value that is not null into a `Value` message, in the field of its type."""
+    name = f"{kind.stem}_val"
+    if kind.row is None:
+        (_fill_list if kind.inner else _fill_map)(getattr(message, name), value, kind)
+        return
+    match kind.row.name:
+        case "Map":
+            _fill_map(message.map_val, value, kind)
+        case "ZonedTimestamp":
+            message.zoned_timestamp_val.unix_timestamp = _second(value)
+            message.zoned_timestamp_val.zone = _zone_name(value.tzinfo) if isinstance(value, datetime) else "UTC"
+        case "UnixTimestamp":
+            message.unix_timestamp_val = _second(value)
+        case _:
+            setattr(message, name, value)
+
+
+def _second(value: datetime | int) -> int:
+    return value // SECOND if isinstance(value, int) else json_form(value)
+
+
+def _fill_map(message: Any, value: Any, kind: Parsed) -> None:
+    message.SetInParent()
+    values = dict(value)
+    fields = kind.fields or [(key, TEXT) for key in values]
+    for key, inner in fields:
+        # Asked for, an entry is there: without a value it is a null.
+        entry = message.val[key]
+        if values[key] is not None:
+            _fill(entry, values[key], inner)
+
+
+def _fill_list(message: Any, values: Iterable[Any], kind: Parsed) -> None:
+    message.SetInParent()
+    inner = kind.inner
+    assert inner is not None
+    if inner.row and inner.row.name == "UnixTimestamp":
+        message.val.extend(NO_MOMENT if value is None else _second(value) for value in values)
+    elif inner.row and inner.row.name != "Map":
+        message.val.extend(values)
+    else:
+        for value in values:
+            item = message.val.add()
+            if not inner.inner:
+                _fill_map(item, value, inner)
+            elif value is not None:
+                _fill(item, value, inner)
+
+
+TEXT = parse("String")
 
 
 def _int64(column: pa.Array) -> npt.NDArray[np.int64]:
@@ -187,44 +236,17 @@ def _valid(column: pa.Array) -> npt.NDArray[np.bool_]:
     return np.asarray(column.is_valid().to_numpy(zero_copy_only=False), np.bool_)
 
 
-def _is_integer(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind)) and kind != pa.uint64()
+ELEMENTS = {name: _element(row) for name, row in TYPES.items() if row.numbers[1] and name != "Map"}
+SCALARS: dict[str, Encoder] = {name: _scalar(row) for name, row in TYPES.items() if name in ELEMENTS}
+SCALARS["ZonedTimestamp"] = _zoned
+"""What is encoded by the column: a type's values, and those within its lists."""
 
 
-def _fits_32_bits(kind: pa.DataType) -> bool:
-    return _is_integer(kind) and kind not in {pa.int64(), pa.uint32()}
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-ENCODERS: dict[ValueType, Encoder] = {
-    ValueType.BYTES: _texts(1, _is_bytes),
-    ValueType.PDF_BYTES: _texts(1, _is_bytes),
-    ValueType.IMAGE_BYTES: _texts(1, _is_bytes),
-    ValueType.STRING: _texts(2, _is_text),
-    ValueType.INT32: _integers(3, _fits_32_bits),
-    ValueType.INT64: _integers(4, _is_integer),
-    ValueType.DOUBLE: _floats(5, np.float64, FIXED64),
-    ValueType.FLOAT: _floats(6, np.float32, FIXED32),
-    ValueType.BOOL: _booleans,
-    ValueType.UNIX_TIMESTAMP: _moments,
-    ValueType.UUID: _texts(36, _is_text),
-    ValueType.TIME_UUID: _texts(37, _is_text),
-    ValueType.DECIMAL: _texts(44, _is_text),
-    ValueType.STRING_LIST: _lists(12, _texts(1, _is_text), packed=False),
-    ValueType.INT32_LIST: _lists(13, _raw_integers(_fits_32_bits), packed=True),
-    ValueType.INT64_LIST: _lists(14, _raw_integers(_is_integer), packed=True),
-    ValueType.DOUBLE_LIST: _lists(15, _raw_floats(np.float64), packed=True),
-    ValueType.FLOAT_LIST: _lists(16, _raw_floats(np.float32), packed=True),
-}
-"""Field numbers as in Feast's `Value` message. What is not here, Feast converts."""
+def whole_seconds(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Moments in whole seconds; null becomes the smallest number there is, as Feast stores it."""
+    numbers = column.cast(pa.int64())
+    seconds = np.floor_divide(numbers.fill_null(0).to_numpy(zero_copy_only=False), SECOND)
+    return np.where(_valid(column), seconds, NO_MOMENT) if column.null_count else seconds
 
 
 def serialized_moments(microseconds: npt.NDArray[np.int64]) -> pa.Array:
@@ -238,6 +260,6 @@ def _optional(field: int, numbers: npt.NDArray[np.int64]) -> pa.Array:
     flat, lengths = varints(numbers)
     encoded: Lengths = np.where(numbers == 0, -1, lengths)
     kept = flat[np.repeat(numbers != 0, lengths)]
-    prefix = tag(field, VARINT)
+    prefix = tag(field, Wire.VARINT)
     heads = by_length(encoded, lambda length: prefix if length > 0 else b"")
     return join([heads, binaries(kept, np.maximum(encoded, 0))])

@@ -1,18 +1,15 @@
 """An answer of a feature server, held against what must come back: by position, name, type, status and value."""
 
-import math
-import struct
 from datetime import UTC, datetime
 from typing import Any
 
 from feature_runtime.offline_store.source import Row
 from feature_runtime.proving.question import Expected, Question
-from feature_runtime.proving.request import as_json, shown
+from feature_runtime.proving.request import shown
+from feature_runtime.value_types import as_printed, equal, is_missing, json_form, printed
 
 Columns = dict[str, dict[str, Any]]
 PRESENT, NULL_VALUE = "PRESENT", "NULL_VALUE"
-NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The floats that JSON has no numbers for, as the server says them."""
 NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 """Feast prints the beginning of 1970 where there is no time."""
 
@@ -58,33 +55,9 @@ def served_time(column: dict[str, Any], position: int) -> datetime | None:
     return moment if moment > NEVER else None
 
 
-def equal(value: Any, offline: Any, dtype: str) -> bool:
-    """Whether a served value (as JSON has it) is the one that the offline store (or a function) says."""
-    if value is None or is_missing(offline):
-        return value is None and is_missing(offline)
-    if dtype.startswith(("Array(", "Set(")):
-        return _equal_items(value, list(offline), dtype)
-    match dtype:
-        case "Float32":
-            same = _float32(_number(value)) == _float32(offline)
-        case "Float64":
-            same = _number(value) == offline
-        case "UnixTimestamp" | "Bytes" | "Int32" | "Int64" | "Bool" | "String":
-            same = value == as_json(offline)
-        case _:
-            # Other types come back in a form of Feast's own; that they came back is what is checked.
-            same = True
-    return bool(same)
-
-
-def is_missing(value: Any) -> bool:
-    """Whether there is no value: null, or what some libraries write for it among numbers."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def _check_vector(question: Question, expected: Expected, columns: Columns, position: int) -> tuple[dict[str, Any], list[str]]:
     vector: dict[str, Any] = {
-        "entity": {name: as_json(value) for name, value in expected.key.items()},
+        "entity": {name: json_form(value) for name, value in expected.key.items()},
         "online": [],
         "offline": [],
         "event_timestamp": None,
@@ -110,13 +83,12 @@ def _check_vector(question: Question, expected: Expected, columns: Columns, posi
         if problem:
             wrong.append(f"{question.service} {shown(expected.key)}: {problem}")
         vector["online"].append(value)
-        vector["offline"].append(_plain(offline, dtype))
+        vector["offline"].append(as_printed(offline, dtype))
     return vector, wrong
 
 
 def _same_moment(moment: datetime, served: datetime | None) -> bool:
-    # The online store keeps whole seconds.
-    return served is not None and served in (moment, moment.replace(microsecond=0))
+    return served == moment
 
 
 def _stale(name: str, value: Any, newest: Row, served: datetime | None) -> str:
@@ -131,7 +103,7 @@ def _difference(name: str, value: Any, row: Row | None, dtype: str) -> str | Non
     offline = row.values[name] if row else None
     if value is None:
         return None if row and is_missing(offline) else f"{name} is missing, the source says {offline}"
-    if not _has_type(value, dtype):
+    if not printed(value, dtype):
         return f"{name} is {value!r}, not a {dtype}"
     if row and not equal(value, offline, dtype):
         return f"{name} is {value}, the source says {offline}"
@@ -140,64 +112,8 @@ def _difference(name: str, value: Any, row: Row | None, dtype: str) -> str | Non
 
 def _computed_difference(name: str, value: Any, choices: list[Any], dtype: str) -> str | None:
     """What is wrong with an on-demand value; without choices (its sources cannot be looked into) only its type can be."""
-    if value is not None and not _has_type(value, dtype):
+    if value is not None and not printed(value, dtype):
         return f"{name} is {value!r}, not a {dtype}"
     if choices and not any(equal(value, choice, dtype) for choice in choices):
         return f"{name} is {value}, the definitions compute {choices[0]}"
     return None
-
-
-def _has_type(value: Any, dtype: str) -> bool:
-    if dtype.startswith(("Array(", "Set(")):
-        inner = dtype[dtype.index("(") + 1 : -1]
-        return isinstance(value, list) and all(item is None or _has_type(item, inner) for item in value)
-    match dtype:
-        case "Int32" | "Int64" | "UnixTimestamp":
-            return type(value) is int
-        case "Float32" | "Float64":
-            return type(value) in (int, float) or (type(value) is str and value in NOT_FINITE)
-        case "Bool":
-            return type(value) is bool
-        case "String" | "Bytes":
-            return type(value) is str
-        case _:
-            return True
-
-
-def _equal_items(value: Any, offline: list[Any], dtype: str) -> bool:
-    inner = dtype[dtype.index("(") + 1 : -1]
-    if not isinstance(value, list) or len(value) != len(offline):
-        return False
-    if dtype.startswith("Set("):
-        # In no order; each of one must be among the other.
-        return all(any(_equal_item(item, other, inner) for other in offline) for item in value)
-    return all(_equal_item(*pair, inner) for pair in zip(value, offline, strict=True))
-
-
-def _equal_item(item: Any, offline: Any, dtype: str) -> bool:
-    # Lists of floats have no nulls: Feast stores them as NaN, and a NaN as it is.
-    if dtype in ("Float32", "Float64") and item == "NaN":
-        return is_missing(offline)
-    return equal(item, offline, dtype)
-
-
-def _number(value: Any) -> Any:
-    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
-
-
-def _float32(value: Any) -> float:
-    rounded: float = struct.unpack("f", struct.pack("f", float(value)))[0]
-    return rounded
-
-
-def _plain(value: Any, dtype: str) -> Any:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float) and not math.isfinite(value):
-        return next(name for name, number in NOT_FINITE.items() if repr(number) == repr(value))
-    if dtype == "Float32":
-        # As the server prints it: the shortest number that is this float.
-        return float(f"{_float32(value):.9g}")
-    if isinstance(value, list):
-        return [_plain(item, dtype[dtype.index("(") + 1 : -1]) for item in value]
-    return value if isinstance(value, bool | int | float) else str(value)

@@ -21,11 +21,13 @@ from feature_runtime.offline_store.sampling import epoch_microseconds
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
-from feature_runtime.proving.answer import Columns, cell, columns_of, equal, served_time
+from feature_runtime.proving.answer import Columns, cell, columns_of, served_time
 from feature_runtime.proving.http_client import Replica, addresses, reason
-from feature_runtime.proving.request import as_json, request_body, request_values
+from feature_runtime.proving.request import request_body, request_values
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings
+from feature_runtime.value_types import equal, json_form
+from feature_runtime.value_types.columns import pylist
 
 BATCH = 500
 PAUSE_SECONDS = 2
@@ -96,7 +98,10 @@ class Comparison:
             moments = (before - CLOCKS, datetime.now(UTC) + CLOCKS)
             # Vectors that would be right: one for each way to see rows that nobody can be sure of.
             truths = [
-                [column.to_pylist() for column in values(self.vector, given.slice(start, BATCH), seen)]
+                [
+                    pylist(column, self.vector.dtypes[feature])
+                    for feature, column in zip(self.vector.features, values(self.vector, given.slice(start, BATCH), seen), strict=True)
+                ]
                 for history in histories
                 for seen in self._young(history.slice(start, BATCH), moments)
             ]
@@ -172,7 +177,7 @@ class Comparison:
                     wrong.append(name)
             tally.differing.update(wrong)
             if wrong and len(tally.examples) < WORST:
-                shown = {key: as_json(known) for key, known in entity.items()}
+                shown = {key: json_form(known) for key, known in entity.items()}
                 tally.examples.append({"entity": shown, "features": wrong})
 
 

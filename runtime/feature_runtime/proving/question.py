@@ -1,22 +1,18 @@
 """What the smoke test asks for, and what the offline store says must come back."""
 
 import itertools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from feature_runtime.offline_store.history import as_served
 from feature_runtime.offline_store.source import Row, ViewSource
 from feature_runtime.offline_store.vector import Feature, Part, Vector
-from feature_runtime.proving.request import REQUEST_VALUES, Key, from_json, request_body, request_values, shown
+from feature_runtime.proving.request import Key, from_json, request_body, request_values, shown
 from feature_runtime.refusal import Refusal
-from feature_runtime.retrying import first_line
 
 SAMPLE = 3
 # Of so many sampled entities those are asked for that every view knows.
@@ -94,8 +90,7 @@ class Truth:
         return Question(vector=vector, expected=[self._expected(vector, keys[position], rows[position]) for position in asked])
 
     def _expected(self, vector: Vector, key: Key, history: dict[str, list[Row]]) -> Expected:
-        parts = {part.name: part for part in vector.parts}
-        rows = {name: [_as_served(row, parts[name]) for row in self._servable(found)] for name, found in history.items()}
+        rows = {name: self._servable(found) for name, found in history.items()}
         computed: dict[Feature, list[Any]] = {}
         for name, view in vector.computed.items():
             for features in _computations(vector, view, key, rows):
@@ -208,22 +203,3 @@ def _computations(vector: Vector, view: OnDemandFeatureView, key: Key, rows: Map
             ) from None
         found.append({name: values[0] for name, values in computed.items()})
     return found
-
-
-def _as_served(row: Row, part: Part) -> Row:
-    """A row with its values (of the features that the service needs) as the online store holds them."""
-    values = {}
-    for field in part.view.features:
-        if field.name not in part.features:
-            continue
-        value = row.values[field.name]
-        try:
-            # What only Feast converts stays as the source has it.
-            converts = INNERMOST.sub("", str(field.dtype)) in REQUEST_VALUES
-            values[field.name] = as_served(pa.array([value]), field.dtype)[0].as_py() if converts else value
-        except pa.ArrowException as error:
-            raise Refusal(f"the source of {part.view.name!r} has a {field.name} that is no {field.dtype}: {first_line(error)}.") from None
-    return Row(event_timestamp=row.event_timestamp, values=values)
-
-
-INNERMOST = re.compile(r"(Array|Set)\(|\)")

@@ -1,28 +1,16 @@
 """What a feature server is asked to prove it: join keys and values of the request, as functions get them and as JSON has them."""
 
-import base64
 import json
-import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.refusal import Refusal
-from feature_runtime.serving.on_demand_values import as_in_training
+from feature_runtime.value_types import TYPES, json_form
 
 Key = dict[str, Any]
 
-REQUEST_VALUES = {
-    "String": "a",
-    "Bytes": b"a",
-    "Bool": True,
-    "Int32": 1,
-    "Int64": 1,
-    "Float32": 1.0,
-    "Float64": 1.0,
-    "UnixTimestamp": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
-}
+REQUEST_VALUES = {row.name: row.example for row in TYPES.values() if row.request}
 """What a request brings for on-demand features, by type, as their functions get it."""
 
 
@@ -39,21 +27,14 @@ def request_values(vector: Vector) -> dict[str, Any]:
 
 def request_body(vector: Vector, keys: Sequence[Key]) -> bytes:
     """The request for all of some entities at once."""
-    entities = {name: [as_json(key[name]) for key in keys] for name in vector.keys}
-    entities |= {name: [as_json(value)] * len(keys) for name, value in request_values(vector).items()}
+    entities = {name: [json_form(key[name]) for key in keys] for name in vector.keys}
+    entities |= {name: [json_form(value)] * len(keys) for name, value in request_values(vector).items()}
     return json.dumps({"feature_service": vector.service, "entities": entities}).encode()
-
-
-def as_json(value: Any) -> Any:
-    """A value as a request or an answer has it: moments in seconds, bytes in base64."""
-    if isinstance(value, datetime):
-        return math.floor((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def shown(key: Key) -> str:
     """A key as it reads in a message."""
-    return " ".join(f"{name}={as_json(value)}" for name, value in sorted(key.items()))
+    return " ".join(f"{name}={json_form(value)}" for name, value in sorted(key.items()))
 
 
 def from_json(value: Any, name: str, vector: Vector) -> Any:
@@ -62,7 +43,7 @@ def from_json(value: Any, name: str, vector: Vector) -> Any:
     Raises:
         Refusal: it is not of the key's type.
     """
-    try:
-        return as_in_training(value, str(vector.keys[name]))
-    except (TypeError, ValueError, OverflowError):
-        raise Refusal(f"SMOKE_ENTITIES: {name} is {value!r}, not a {vector.keys[name]} as a request has it.") from None
+    row = TYPES[str(vector.keys[name])]
+    if row.request is None or not row.request.all([value]):
+        raise Refusal(f"SMOKE_ENTITIES: {name} is {value!r}, not a {row.name} as a request has it.")
+    return row.from_json(value)

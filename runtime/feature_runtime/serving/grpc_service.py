@@ -26,6 +26,7 @@ from feature_runtime.serving.answer import Judged
 from feature_runtime.serving.online_store import StoreAway
 from feature_runtime.serving.refused import Refused, problem, shown
 from feature_runtime.serving.server import FeatureServer
+from feature_runtime.value_types.checks import Base64, Text
 
 SERVICE = "feast.serving.ServingService"
 ENDPOINT = f"/{SERVICE}/GetOnlineFeatures"
@@ -150,12 +151,6 @@ def asked(request: GetOnlineFeaturesRequest) -> dict[str, Any]:
     return plain
 
 
-class Base64(str):
-    """Bytes in the form that JSON has for them; a type of its own, so that they are not taken for a text."""
-
-    __slots__ = ()
-
-
 def python_value(value: Value) -> Any:
     """A protobuf value as JSON would have brought it, None for nothing; its type is then judged as that of any other."""
     kind = value.WhichOneof("val")
@@ -164,6 +159,8 @@ def python_value(value: Value) -> Any:
     held = getattr(value, kind)
     if kind == "bytes_val":
         return Base64(b64encode(held).decode())
+    if kind == "string_val":
+        return Text(held)
     return list(held.val) if kind.endswith(("_list_val", "_set_val")) else held
 
 

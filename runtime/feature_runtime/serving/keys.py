@@ -10,9 +10,11 @@ from typing import Any
 
 import mmh3
 
-# The numbers of feast.types.ValueType that an entity key can hold.
-STRING = 2
-KEY_TYPES = {"Bytes": 1, "String": STRING, "Int32": 3, "Int64": 4, "UnixTimestamp": 8}
+from feature_runtime.value_types import KEY_BYTES, TYPES, ValueType
+
+# An entity key has the numbers of feast.types.ValueType, which are those of the fields in a Value message.
+KEY_TYPES = {row.name: row.numbers[0] for row in TYPES.values() if row.key}
+STRING = KEY_TYPES["String"]
 
 DUMMY_JOIN_KEY = "__dummy_id"
 """The join key of views without an entity; its value is the empty string."""
@@ -54,9 +56,16 @@ class EntityKeys:
         return [b"".join((prefix, *row, suffix)) for row in zip(*parts, strict=True)]
 
 
-def _numbers(dtype: str, form: str) -> Callable[[Sequence[int]], list[bytes]]:
+def _part(row: ValueType) -> Callable[[Sequence[Any]], list[bytes]]:
+    if row.name == "Bytes":
+        return _binaries
+    assert row.key
+    return _texts if row.key == KEY_BYTES else _numbers(row.numbers[0], row.key)
+
+
+def _numbers(key_type: int, form: str) -> Callable[[Sequence[int]], list[bytes]]:
     number = struct.Struct(form)
-    head, pack = _head(KEY_TYPES[dtype], number.size), number.pack
+    head, pack = _head(key_type, number.size), number.pack
     return lambda values: [head + pack(value) for value in values]
 
 
@@ -68,10 +77,4 @@ def _binaries(values: Sequence[str]) -> list[bytes]:
     return [_head(KEY_TYPES["Bytes"], len(data)) + data for data in map(b64decode, values)]
 
 
-_PARTS: dict[str, Callable[[Sequence[Any]], list[bytes]]] = {
-    "Bytes": _binaries,
-    "String": _texts,
-    "Int32": _numbers("Int32", "<i"),
-    "Int64": _numbers("Int64", "<q"),
-    "UnixTimestamp": _numbers("UnixTimestamp", "<q"),
-}
+_PARTS = {name: _part(TYPES[name]) for name in KEY_TYPES}

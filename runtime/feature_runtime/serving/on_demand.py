@@ -12,11 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 from feast import OnDemandFeatureView
-from feast.type_map import python_values_to_proto_values
 
+from feature_runtime.online_store.values import encoded
 from feature_runtime.retrying import first_line
 from feature_runtime.serving.on_demand_values import as_in_training, as_python, output_column
 from feature_runtime.serving.question import STRICT_TYPES
+from feature_runtime.value_types import TYPES, parse
 
 THREADS = 2
 MOST_REPLACED = 2
@@ -58,7 +59,7 @@ class OnDemandView:
         self.outputs = [[field.name, str(field.dtype)] for field in view.features]
         """What it gives: [feature, type]."""
         self._nulls = {f"{source}__{name}": NULL_COLUMNS.get(dtype) for source, name, dtype in self.inputs}
-        self._types = {field.name: field.dtype.to_value_type() for field in view.features}
+        self._types = {field.name: parse(field.dtype) for field in view.features}
 
     def compute(self, columns: Columns, count: int) -> dict[str, list[Any]]:
         """Its features for `count` rows: Python values of the declared types, None for null.
@@ -94,10 +95,7 @@ class OnDemandView:
                 raise CannotCompute(self.name, f"{name!r} is no {dtype}: {first_line(error)}", clients_fault=True) from None
         computed = self.compute(values, count)
         try:
-            return {
-                name: [value.SerializeToString() for value in python_values_to_proto_values(column, self._types[name])]
-                for name, column in computed.items()
-            }
+            return {name: [encoded(value, self._types[name]) for value in column] for name, column in computed.items()}
         except Exception as error:  # a value that its type cannot hold: Feast asserts, protobuf raises
             reason = f"what its function gave is not of the declared type: {first_line(error)}"
             raise CannotCompute(self.name, reason, clients_fault=False) from error
@@ -193,16 +191,7 @@ def problems(view: OnDemandFeatureView) -> list[str]:
 
 MODES = ("python", "pandas")
 
-NULL_COLUMNS: dict[str, Any] = {
-    "Bool": pa.bool_(),
-    "Bytes": pa.binary(),
-    "Float32": pa.float64(),
-    "Float64": pa.float64(),
-    "Int32": pa.int64(),
-    "Int64": pa.int64(),
-    "String": pa.string(),
-    "UnixTimestamp": pa.timestamp("us", tz="UTC"),
-}
+NULL_COLUMNS = {row.name: row.nulls for row in TYPES.values() if row.nulls}
 """The type of a column without a single value, which must not change what a function does with an entity: alone or among others."""
 
 

@@ -1,10 +1,6 @@
 """The values that functions of on-demand views take and give, held against their types; nothing is converted that could lose."""
 
-import numbers
-import struct
-from base64 import b64decode
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,32 +8,32 @@ import pyarrow as pa
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from feature_runtime.online_store.values import serialized
+from feature_runtime.value_types import TYPES, Parsed, ValueType, parse
+from feature_runtime.value_types.columns import as_list
 
-CHECKS: dict[str, Callable[[Any], bool]] = {
-    "Bool": lambda value: isinstance(value, bool),
-    "Bytes": lambda value: isinstance(value, bytes),
-    "Float32": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
-    "Float64": lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool),
-    "Int32": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "Int64": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "String": lambda value: isinstance(value, str),
-    "UnixTimestamp": lambda value: isinstance(value, datetime),
-}
+SAME_IN_ARROW = {"Bool", "Bytes", "Float32", "Float64", "ImageBytes", "Int32", "Int64", "PdfBytes", "String"}
+"""Types whose values are the same in Python, by way of Arrow and by way of Feast."""
 
-FLOAT32 = struct.Struct("<f")
-FROM_JSON: dict[str, Callable[[Any], Any]] = {
-    "Bytes": b64decode,
-    "Float32": lambda value: FLOAT32.unpack(FLOAT32.pack(value))[0],
-    "Float64": float,
-    "UnixTimestamp": lambda value: EPOCH + timedelta(seconds=value),
-}
-"""By the types that have another form in Python."""
+FROM_JSON = {row.name: row.from_json for row in TYPES.values() if row.request}
 
 
 def as_python(stored: bytes | None) -> Any:
-    """A stored value as Feast's SDK gives it to a function; None for null and for what is not there."""
-    return feast_value_type_to_python_type(Value.FromString(stored)) if stored else None
+    """A stored value as Feast's SDK gives it to a function; None for null, for what is not there, and for what Python cannot hold."""
+    try:
+        return feast_value_type_to_python_type(Value.FromString(stored)) if stored else None
+    except (ValueError, ArithmeticError, OSError):
+        # A moment beyond Python's calendar, a text that is no UUID or no number.
+        return None
+
+
+def python_values(column: pa.Array, dtype: Any) -> list[Any]:
+    """The values of a column in its type's form, as a function gets them when they are stored."""
+    kind = parse(dtype)
+    row = (kind.inner or kind).row if kind.outer != "Set" else None
+    if row and row.name in SAME_IN_ARROW:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    return [as_python(stored) for stored in serialized(column, kind).to_pylist()]
 
 
 def as_in_training(values: Sequence[Any], dtype: str) -> Sequence[Any]:
@@ -46,8 +42,7 @@ def as_in_training(values: Sequence[Any], dtype: str) -> Sequence[Any]:
     Raises:
         ValueError, OverflowError: one is beyond what the type holds.
     """
-    convert = FROM_JSON.get(dtype)
-    return values if convert is None else [convert(value) for value in values]
+    return [FROM_JSON[dtype](value) for value in values]
 
 
 def output_column(raw: Any, name: str, dtype: str, count: int) -> list[Any]:
@@ -64,28 +59,33 @@ def output_column(raw: Any, name: str, dtype: str, count: int) -> list[Any]:
     if not isinstance(values, list | tuple | np.ndarray) or len(values) != count:
         shown = f"{len(values)} values" if isinstance(values, list | tuple | np.ndarray) else f"a {type(values).__name__}"
         raise ValueError(f"its function gave {shown} of {name!r} for {count} rows")
-    return [_value(value, name, dtype) for value in values]
+    kind = parse(dtype)
+    return [_value(value, name, kind) for value in values]
 
 
-def _value(value: Any, name: str, dtype: str) -> Any:
+def _value(value: Any, name: str, kind: Parsed) -> Any:
+    """In the form that a column of the type has, so that what is trained on is what is stored."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None
-    if not dtype.startswith("Array("):
-        return _checked(value, name, dtype)
-    if not isinstance(value, list | tuple | np.ndarray):
-        raise _wrong_type(value, name, dtype)
-    inner = dtype[len("Array(") : -1]
-    return [_checked(item.item() if isinstance(item, np.generic) else item, name, inner) for item in value]
+    if kind.row:
+        return _plain(value, name, kind.row)
+    if kind.inner is None:
+        if not isinstance(value, dict):
+            raise _wrong_type(value, name, str(kind))
+        return {field: _value(value.get(field), name, inner) for field, inner in kind.fields}
+    if not isinstance(value, list | tuple | set | np.ndarray):
+        raise _wrong_type(value, name, str(kind))
+    return as_list([_value(item, name, kind.inner) for item in value], kind)
 
 
-def _checked(value: Any, name: str, dtype: str) -> Any:
-    if dtype in ("Int32", "Int64") and isinstance(value, float) and value.is_integer():
+def _plain(value: Any, name: str, row: ValueType) -> Any:
+    if row.name in ("Int32", "Int64") and isinstance(value, float) and value.is_integer():
         return int(value)  # pandas has no missing integers, and turns the whole column into floats
-    if dtype in CHECKS and not CHECKS[dtype](value):
-        raise _wrong_type(value, name, dtype)
-    return value
+    if not row.is_python(value):
+        raise _wrong_type(value, name, row.name)
+    return row.stored(value)
 
 
 def _wrong_type(value: Any, name: str, dtype: str) -> ValueError:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from feature_runtime.value_types import TYPES, Wire, parse
+
 Decoder = Callable[[bytes], Any]
 
 # Not a time: what Feast stores for a null among moments.
@@ -38,7 +40,15 @@ def finite(value: float) -> float | str:
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124  how a NaN is known
 
 
-def _float(tag: int, form: str, exact: Decoder) -> Decoder:
+def _tag(dtype: str) -> bytes:
+    """What protobuf writes before a value of a type."""
+    kind = parse(dtype)
+    number = kind.number << 3 | (TYPES[dtype].wire if dtype in TYPES else Wire.BYTES).value
+    return bytes([number]) if number < CONTINUED else bytes([number & 0x7F | CONTINUED, number >> 7])
+
+
+def _float(dtype: str, form: str, exact: Decoder) -> Decoder:
+    (tag,) = _tag(dtype)
     number = struct.Struct(form)
     size, unpack = number.size + 1, number.unpack_from
 
@@ -51,7 +61,9 @@ def _float(tag: int, form: str, exact: Decoder) -> Decoder:
     return decode
 
 
-def _integer(tag: int, limit: int, exact: Decoder) -> Decoder:
+def _integer(dtype: str, limit: int, exact: Decoder) -> Decoder:
+    (tag,) = _tag(dtype)
+
     def decode(raw: bytes) -> Any:
         length = len(raw)
         if length > 1 and raw[0] == tag:
@@ -67,12 +79,13 @@ def _integer(tag: int, limit: int, exact: Decoder) -> Decoder:
 
 
 def _seconds(exact: Decoder) -> Decoder:
-    number = _integer(0x40, 2**63, exact)
+    number = _integer("UnixTimestamp", 2**63, exact)
     return lambda raw: moment(number(raw))
 
 
 def _bool(exact: Decoder) -> Decoder:
-    known = {b"\x38\x00": False, b"\x38\x01": True}
+    tag = _tag("Bool")
+    known = {tag + b"\x00": False, tag + b"\x01": True}
 
     def decode(raw: bytes) -> Any:
         value = known.get(raw)
@@ -82,8 +95,10 @@ def _bool(exact: Decoder) -> Decoder:
 
 
 def _string(exact: Decoder) -> Decoder:
+    (tag,) = _tag("String")
+
     def decode(raw: bytes) -> Any:
-        if len(raw) > 1 and raw[0] == 0x12:  # noqa: PLR2004
+        if len(raw) > 1 and raw[0] == tag:
             size, start = varint(raw, 1)
             if start + size == len(raw):
                 return raw[start:].decode()
@@ -92,7 +107,8 @@ def _string(exact: Decoder) -> Decoder:
     return decode
 
 
-def _floats(tag: bytes, code: str, exact: Decoder) -> Decoder:
+def _floats(dtype: str, code: str, exact: Decoder) -> Decoder:
+    tag = _tag(dtype)
     width = struct.calcsize(code)
 
     def decode(raw: bytes) -> Any:
@@ -109,14 +125,14 @@ def _floats(tag: bytes, code: str, exact: Decoder) -> Decoder:
 
 
 QUICK: dict[str, Callable[[Decoder], Decoder]] = {
-    "Float32": lambda exact: _float(0x35, "<f", exact),
-    "Float64": lambda exact: _float(0x29, "<d", exact),
-    "Int64": lambda exact: _integer(0x20, 2**63, exact),
-    "Int32": lambda exact: _integer(0x18, 2**31, exact),
+    "Float32": lambda exact: _float("Float32", "<f", exact),
+    "Float64": lambda exact: _float("Float64", "<d", exact),
+    "Int64": lambda exact: _integer("Int64", 2**63, exact),
+    "Int32": lambda exact: _integer("Int32", 2**31, exact),
     "UnixTimestamp": _seconds,
     "Bool": _bool,
     "String": _string,
-    "Array(Float32)": lambda exact: _floats(b"\x82\x01", "f", exact),
-    "Array(Float64)": lambda exact: _floats(b"\x7a", "d", exact),
+    "Array(Float32)": lambda exact: _floats("Array(Float32)", "f", exact),
+    "Array(Float64)": lambda exact: _floats("Array(Float64)", "d", exact),
 }
-"""By type, with the tag that protobuf writes before the value."""
+"""By type."""

@@ -3,9 +3,7 @@
 A request that breaks a rule is refused with every error found: field, value, rule, remedy. Nothing is coerced.
 """
 
-import math
-from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +11,9 @@ from feature_runtime.serving.body import EXAMPLE
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.question import EntityColumn, Question
 from feature_runtime.serving.refused import Refused, first_of, listed, problem, shown
+from feature_runtime.value_types import TYPES
 
 KNOWN_FIELDS = ("entities", "feature_service", "features", "full_feature_names", "include_feature_view_version_metadata")
-INT32 = 2**31
-INT64 = 2**63
 
 
 @dataclass(slots=True)
@@ -145,42 +142,4 @@ def _wrong_values(column: EntityColumn, values: list[Any]) -> Iterator[dict[str,
             yield problem(f"entities.{column.name}[{position}]", value, f"it must be {check.rule} ({column.dtype})", check.remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """Whether all values of a list are of a type, and the rule in words."""
-
-    all: Callable[[Sequence[Any]], bool]
-    rule: str
-    remedy: str
-
-
-def _integers(limit: int) -> Callable[[Sequence[Any]], bool]:
-    # `set(map(type, …))` tells booleans from integers, and costs nothing per value.
-    return lambda values: not values or (set(map(type, values)) == {int} and -limit <= min(values) and max(values) < limit)
-
-
-def _floats(values: Sequence[Any]) -> bool:
-    return all(type(value) in {int, float} and math.isfinite(value) for value in values)
-
-
-def _base64(values: Sequence[Any]) -> bool:
-    def valid(value: Any) -> bool:
-        try:
-            return isinstance(value, str) and b64decode(value, validate=True) is not None
-        except ValueError:
-            return False
-
-    return all(map(valid, values))
-
-
-NUMBER = "Send a JSON number without quotes, point or exponent."
-CHECKS = {
-    "Int64": _Check(_integers(INT64), "a whole number of 64 bits", NUMBER),
-    "Int32": _Check(_integers(INT32), "a whole number of 32 bits", NUMBER),
-    "UnixTimestamp": _Check(_integers(INT64), "a whole number of seconds since 1970", NUMBER),
-    "String": _Check(lambda values: not values or set(map(type, values)) == {str}, "a string", "Send a JSON string."),
-    "Bytes": _Check(_base64, "bytes in base64", "Send a JSON string in base64."),
-    "Bool": _Check(lambda values: not values or set(map(type, values)) == {bool}, "true or false", "Send true or false."),
-    "Float32": _Check(_floats, "a number", "Send a JSON number."),
-    "Float64": _Check(_floats, "a number", "Send a JSON number."),
-}
+CHECKS = {row.name: row.request for row in TYPES.values() if row.request}

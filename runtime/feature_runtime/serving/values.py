@@ -8,61 +8,20 @@ WrongType: it is never coerced.
 Numbers, texts and vectors of floats are decoded by `quick_values`, everything else here, by Feast's own protobuf classes.
 """
 
-import re
 from base64 import b64encode
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
 
 from feature_runtime.serving.quick_values import QUICK, Decoder, finite, moment, varint
+from feature_runtime.value_types import UnknownType
+from feature_runtime.value_types import parse as parse_type
 
 EPOCH = "1970-01-01T00:00:00Z"
-
-# The stem of the field in Feast's Value message, per primitive type.
-STEMS = {
-    "Bytes": "bytes",
-    "PdfBytes": "bytes",
-    "ImageBytes": "bytes",
-    "String": "string",
-    "Int32": "int32",
-    "Int64": "int64",
-    "Float64": "double",
-    "Float32": "float",
-    "Bool": "bool",
-    "UnixTimestamp": "unix_timestamp",
-    "Map": "map",
-    "Json": "json",
-    "Uuid": "uuid",
-    "TimeUuid": "time_uuid",
-    "Decimal": "decimal",
-    "ScalarMap": "scalar_map",
-    "ZonedTimestamp": "zoned_timestamp",
-}
-COLLECTION = re.compile(r"(Array|Set)\((.*)\)", re.DOTALL)
 
 
 class WrongType(ValueError):
     """The stored bytes are no value of the expected type."""
-
-
-def value_field(dtype: str) -> str:
-    """The field of Feast's Value message that holds a value of a type, such as `float_list_val`.
-
-    Raises:
-        WrongType: no such type.
-    """
-    return f"{_stem(dtype)}_val"
-
-
-def _stem(dtype: str) -> str:
-    if dtype in STEMS:
-        return STEMS[dtype]
-    if dtype.startswith("Struct("):
-        return "struct"
-    if match := COLLECTION.fullmatch(dtype):
-        kind = "list" if match[1] == "Array" else "set"
-        return kind if COLLECTION.fullmatch(match[2]) else f"{_stem(match[2])}_{kind}"
-    raise WrongType(f"{dtype!r} is no type that can be served")
 
 
 @cache
@@ -72,7 +31,11 @@ def json_decoder(dtype: str) -> Decoder:
     Raises:
         WrongType: no such type.
     """
-    exact = _exact(dtype)
+    try:
+        field = f"{parse_type(dtype).stem}_val"
+    except UnknownType as error:
+        raise WrongType(str(error)) from None
+    exact = _exact(dtype, field)
     return QUICK[dtype](exact) if dtype in QUICK else exact
 
 
@@ -108,8 +71,7 @@ def event_time(raw: bytes) -> tuple[int, int, str]:
     return seconds, nanos, f"{text}.{digits}Z"
 
 
-def _exact(dtype: str) -> Decoder:
-    field = value_field(dtype)
+def _exact(dtype: str, field: str) -> Decoder:
     # Feast once stored UUIDs as strings, and still reads them.
     fields = {field, field.replace("time_uuid", "string").replace("uuid", "string")}
 
@@ -122,7 +84,10 @@ def _exact(dtype: str) -> Decoder:
             return None
         if held not in fields:
             raise WrongType(f"{held} is stored where {dtype} is expected")
-        return _native(value)
+        try:
+            return _native(value)
+        except (ValueError, OverflowError, OSError):
+            raise WrongType(f"JSON has no form for the stored {dtype}") from None
 
     return decode
 
