@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from feature_runtime import contract
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.offline_store.history import arrow_type
+from feature_runtime.offline_store.column_types import arrow_type
 from feature_runtime.offline_store.joined_view import joined_views, time_column, time_unit
 from feature_runtime.offline_store.labels import Expected, Labels, open_location, read_labels
 from feature_runtime.offline_store.point_in_time import JoinSettings, join

@@ -11,7 +11,7 @@ from feast import ValueType
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import UnixTimestamp
 
-from feature_runtime.offline_store.history import as_served
+from feature_runtime.offline_store.column_types import as_served
 from feature_runtime.online_store.values import serialized
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

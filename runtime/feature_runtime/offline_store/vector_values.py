@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from feature_runtime.offline_store.history import arrow_type
+from feature_runtime.offline_store.column_types import arrow_type
 from feature_runtime.offline_store.joined_view import feature_column
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.refusal import Refusal

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from feature_runtime.offline_store.history import as_served
+from feature_runtime.offline_store.column_types import as_served
 from feature_runtime.offline_store.source import Row, ViewSource
 from feature_runtime.offline_store.vector import Feature, Part, Vector
 from feature_runtime.proving.request import REQUEST_VALUES, Key, from_json, request_body, request_values, shown
