@@ -128,11 +128,7 @@ class _Run:
         return load
 
     def _record(self, view: FeatureView, window: Window, load: Load, before: LoadRecord | None) -> None:
-        if unusable := load.without_key + load.without_time:
-            say(
-                f"materialize: warning: {view.name}: {unusable} rows cannot be loaded: {load.without_key} without join key, "
-                f"{load.without_time} without event timestamp. Correct them in the source."
-            )
+        load.left_out.warn("materialize", view.name)
         if not (load.read or window.catches_up):
             # Not recorded: when the data comes, however late, the whole window counts again.
             say(

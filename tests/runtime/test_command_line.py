@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_runtime.masking import Mask
-from feature_runtime.offline_store.column_types import fits
 from feature_runtime.settings import require_aws_role
+from feature_runtime.value_types.columns import accepts as fits
 
 
 def test_every_verb_of_the_contract_is_there(repository):

@@ -56,14 +56,14 @@ def load_by_column(
     load = Load()
     started = said = time.monotonic()
     for table in newest_rows(scan, part_bytes=(memory_mib << 20) // PARTS):
-        for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        for batch in scan.named(table).to_batches(max_chunksize=BATCH_ROWS):
             load.written += retry("writing", partial(online_store.write_arrow, store.config, view, batch, keep=keep))
             if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
                 say(f"materialize: {view.name}: {load.written} rows written after {said - started:.0f} s")
         # Arrow keeps what it once took; given back, memory stays flat however many parts there are.
         pa.default_memory_pool().release_unused()
-    load.read, load.without_key, load.without_time = scan.rows, scan.without_key, scan.without_time
+    load.read, load.left_out = scan.rows, scan.left_out
     load.oldest, load.newest = scan.oldest, scan.newest
     store.registry.apply_materialization(view, store.project, window.start, window.end)
     return load

@@ -1,8 +1,10 @@
 """One load of one view: what was read, written and left out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from feature_runtime.offline_store.source import LeftOut
 
 
 @dataclass(kw_only=True)
@@ -12,10 +14,7 @@ class Load:
     read: int = 0
     """Rows of the window, of which every entity's newest counts."""
     written: int = 0
-    without_key: int = 0
-    """Rows whose join key is null: they belong to no entity and cannot be loaded."""
-    without_time: int = 0
-    """Rows of the whole source whose event timestamp is null: nobody knows when they were true."""
+    left_out: LeftOut = field(default_factory=LeftOut)
     oldest: datetime | None = None
     newest: datetime | None = None
 
@@ -25,7 +24,7 @@ class Load:
             "rows_read": self.read,
             "rows_written": self.written,
             "rows_skipped": self.read - self.written,
-            "rows_without_key": self.without_key,
-            "rows_without_time": self.without_time,
+            "rows_without_key": self.left_out.without_key,
+            "rows_without_time": self.left_out.without_time,
             "oldest_event_time": self.oldest.isoformat() if self.oldest else None,
         }

@@ -8,6 +8,8 @@ from feast import FeatureView
 from feature_runtime.online_store.load_records import LoadRecord, schema_sha256
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = datetime.min.replace(tzinfo=UTC)
+"""The first moment that Python knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Window:
 def window_of(view: FeatureView, record: LoadRecord | None, *, end: datetime, overlap: timedelta, only_new: bool) -> Window | None:
     """What to load of a view; None when `only_new` and nothing is new."""
     # Without a ttl values never age: everything counts.
-    oldest = end - view.ttl if view.ttl else BEGINNING
+    oldest = max(FIRST, end - min(view.ttl, end - FIRST)) if view.ttl else BEGINNING
     last_end = view.most_recent_end_time
     if record is None or last_end is None:
         return Window(start=oldest, end=end, reason="never loaded", catches_up=False)
