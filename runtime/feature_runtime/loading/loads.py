@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from feature_runtime.loading.window import Window
+
 
 @dataclass(kw_only=True)
 class Load:
@@ -18,6 +20,15 @@ class Load:
     """Rows of the whole source whose event timestamp is null: nobody knows when they were true."""
     oldest: datetime | None = None
     newest: datetime | None = None
+
+    def lacks(self, newest: datetime | None, window: Window) -> bool:
+        """Whether the source, whose newest row is of `newest`, had younger rows in the window than this load found.
+
+        Not told where rows have no join key, which no load takes: the newest may be one of these.
+        """
+        if newest is None or newest < window.start or self.without_key:
+            return False
+        return self.newest is None or newest > self.newest
 
     def described(self) -> dict[str, Any]:
         """The counts as a run reports them. The newest time is the run's to say: of a load without rows it is that of the last one."""

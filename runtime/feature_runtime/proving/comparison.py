@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_runtime.offline_store.history import TIME, arrow_type, field_column
-from feature_runtime.offline_store.joined_view import JoinedView, time_unit
+from feature_runtime.offline_store.joined_view import JoinedView, time_unit, ttl_of
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.sampling import epoch_microseconds
 from feature_runtime.offline_store.vector import Vector
@@ -153,7 +153,7 @@ class Comparison:
             for view in self.views:
                 if not view.view.ttl:
                     continue
-                young = pc.greater_equal(columns[view.time_column], epoch_microseconds(now - view.view.ttl))
+                young = pc.greater_equal(columns[view.time_column], epoch_microseconds(now) - ttl_of(view.view, "us"))
                 for name in (view.column(feature) for feature in view.features):
                     columns[name] = pc.if_else(young, columns[name], pa.scalar(None, columns[name].type))
             yield pa.RecordBatch.from_pydict(columns)
