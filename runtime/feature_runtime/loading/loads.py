@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from feature_runtime.loading.window import Window
 from feature_runtime.offline_store.source import LeftOut
 
 
@@ -17,6 +18,15 @@ class Load:
     left_out: LeftOut = field(default_factory=LeftOut)
     oldest: datetime | None = None
     newest: datetime | None = None
+
+    def lacks(self, newest: datetime | None, window: Window) -> bool:
+        """Whether the source, whose newest row is of `newest`, had younger rows in the window than this load found.
+
+        Not told where rows have no join key, which no load takes: the newest may be one of these.
+        """
+        if newest is None or newest < window.start or self.left_out.without_key:
+            return False
+        return self.newest is None or newest > self.newest
 
     def described(self) -> dict[str, Any]:
         """The counts as a run reports them. The newest time is the run's to say: of a load without rows it is that of the last one."""
