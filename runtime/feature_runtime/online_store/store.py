@@ -24,6 +24,7 @@ from feature_runtime.online_store.binaries import content
 from feature_runtime.online_store.commands import Rows, reading_moments, writing
 from feature_runtime.online_store.keys import key_types, redis_keys
 from feature_runtime.online_store.pipeline import Pipeline, pipeline
+from feature_runtime.online_store.sentinels import client_of
 from feature_runtime.online_store.values import serialized, serialized_moments
 
 PIECE_ROWS = 8192
@@ -78,6 +79,9 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):
             RedisError: Redis is away or refuses.
         """
         return self._write(config, _pieces_of_arrow(config, view, batch), keep)
+
+    def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
+        return client_of(self, online_store_config)
 
     def _write(self, config: RepoConfig, pieces: Iterator[tuple[Rows, npt.NDArray[np.int64]]], keep: Keep) -> int:
         client = self._get_client(config.online_store)
