@@ -17,6 +17,9 @@ from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisType
 
 from feature_runtime import contract
+from feature_runtime.online_store.addresses import Nodes, Single
+from feature_runtime.online_store.sentinels import Sentinels
+from feature_runtime.online_store.wire import Names
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry.access import open_store
@@ -25,7 +28,7 @@ from feature_runtime.serving.answer import Policy
 from feature_runtime.serving.cluster import ClusterStore
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.online_store import OnlineStore
+from feature_runtime.serving.online_store import OnlineStore, SentinelStore
 from feature_runtime.serving.question import PlanRefused
 from feature_runtime.serving.server import FeatureServer
 from feature_runtime.settings import feature_repo_directory
@@ -117,17 +120,12 @@ def _online_store(registry: FeatureStore) -> OnlineStore:
     if not isinstance(online, RedisOnlineStore):
         raise Refusal(f"the online store is {config.type!r}; only Redis can be served from. Set `online_store.type` in feature_store.yaml.")
 
-    def client() -> Any:
-        # Feast's own reading of its connection string; an instance of its own for each client.
-        coroutine = RedisOnlineStore()._get_client_async(config)  # noqa: SLF001  there is no public way
-        try:
-            coroutine.send(None)
-        except StopIteration as made:
-            return made.value
-        raise RuntimeError("Feast's Redis client waits for something")
-
-    kind = ClusterStore if config.redis_type == RedisType.redis_cluster else OnlineStore
-    return kind(client)
+    names = Names()
+    if config.redis_type == RedisType.redis_sentinel:
+        return SentinelStore(Sentinels(config, names))
+    if config.redis_type == RedisType.redis_cluster:
+        return ClusterStore(Nodes(config, names))
+    return OnlineStore(Single(config, names).connect)
 
 
 def _stay_responsive() -> None:

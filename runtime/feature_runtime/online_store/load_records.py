@@ -16,6 +16,7 @@ from typing import Any
 from feast import FeatureStore, FeatureView
 from feast.infra.online_stores.redis import RedisOnlineStore
 
+from feature_runtime.online_store.sentinels import client_of
 from feature_runtime.refusal import Refusal
 
 KEY = "feast-eks:loaded:{project}:{view}"
@@ -81,7 +82,7 @@ class LoadRecords:
         # On first use: most runs of `apply` do not need the online store.
         online_store = self._store.provider.online_store
         if isinstance(online_store, RedisOnlineStore):
-            return online_store._get_client(self._store.config.online_store)  # noqa: SLF001  Feast has no public way to it
+            return client_of(online_store, self._store.config.online_store)
         return None
 
     def check_reachable(self) -> None:

@@ -14,6 +14,7 @@ from feast.repo_config import RepoConfig
 
 from feature_runtime.online_store.load_records import KEY as LOADED_KEY
 from feature_runtime.online_store.load_records import LoadRecord, fields_of, moment_of
+from feature_runtime.online_store.sentinels import client_of
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import with_retries
 
@@ -48,7 +49,7 @@ class Records:
         online_store = get_online_store_from_config(config.online_store)
         if not isinstance(online_store, RedisOnlineStore):
             raise Refusal(f"the online store is {config.online_store.type!r}: only Redis keeps records of what was loaded.")
-        self._client: Any = online_store._get_client(config.online_store)  # noqa: SLF001  Feast has no public way to it
+        self._client: Any = client_of(online_store, config.online_store)
         self._project = config.project
         self._seconds = seconds
 

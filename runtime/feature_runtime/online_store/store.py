@@ -25,6 +25,7 @@ from feature_runtime.online_store.commands import Rows, reading_moments, setting
 from feature_runtime.online_store.keys import key_types, redis_keys
 from feature_runtime.online_store.load_records import Claim
 from feature_runtime.online_store.pipeline import Pipeline, pipeline
+from feature_runtime.online_store.sentinels import client_of
 from feature_runtime.online_store.values import serialized, serialized_moments
 from feature_runtime.retrying import first_line
 
@@ -94,6 +95,9 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):
             Refusal: the claim does not stand any more.
         """
         return self._write(config, _pieces_of_arrow(config, view, batch), keep, claim)
+
+    def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
+        return client_of(self, online_store_config)
 
     def _write(
         self,

@@ -82,7 +82,7 @@ class FeatureServer:
         what = asked(plan, request, max_entities=self.max_entities, contract=contract)
 
         def read(replies: Any) -> None:
-            if isinstance(replies, StoreAway):
+            if isinstance(replies, Exception):
                 finished(replies)
                 return
             try:
