@@ -41,6 +41,8 @@ ALONE = 12
 """So many things of each world are also asked for one by one."""
 UNKNOWN = {"Int64": 5_000_000, "Int32": 5_000_000, "String": "nobody"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_A_TIME = -(2**63)
+"""How Feast stores a null among moments."""
 NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -128,7 +130,7 @@ def differences(one: World, directory: Path, port: int) -> list[Difference]:
             row = newest.get(key)
             said = {
                 "trained": printed(kind, trained[name][place]),
-                "gRPC": by_grpc[name][place],
+                "gRPC": printed(kind, by_grpc[name][place]) if "UnixTimestamp" in kind else by_grpc[name][place],
                 "Feast": printed(kind, stock[name][place]),
             }
             if key in alone:
@@ -179,11 +181,11 @@ def plain(kind: str, value: Any) -> bool:
 
 
 def normal(kind: str, value: Any) -> Any:
-    """A value as its type holds it: numbers rounded once, nothing twice in a set."""
-    if value is None:
+    """A value as its type holds it: numbers rounded once, nothing twice in a set, and NaN for what some libraries write it: null."""
+    if value is None or value != value:  # noqa: PLR0124  how a NaN is known
         return None
     if inner := inner_of(kind):
-        items = [normal(inner, item) for item in value]
+        items = [item if item != item else normal(inner, item) for item in value]  # noqa: PLR0124
         return items if kind.startswith("Array(") else list(dict.fromkeys(items))
     if kind.startswith("Float"):
         number = np.array([value], np.int64 if isinstance(value, int) else np.float64)
@@ -197,6 +199,8 @@ def printed(kind: str, value: Any) -> Any:
         return None
     if inner := inner_of(kind):
         return [printed(inner, item) for item in value]
+    if value == NOT_A_TIME and kind == "UnixTimestamp":
+        return None
     if kind.startswith("Float"):
         return "NaN" if math.isnan(value) else NOT_FINITE.get(value, float(value))
     if kind == "Bytes":
@@ -211,6 +215,8 @@ def printed(kind: str, value: Any) -> Any:
 
 def same(kind: str, one: Any, other: Any) -> bool:
     """Whether two printed values are one value of this type."""
+    if kind == "Json":
+        return bool(loaded(one) == loaded(other))
     if one is None or other is None:
         return one is other
     if inner := inner_of(kind):
@@ -219,8 +225,6 @@ def same(kind: str, one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(same(inner, *pair) for pair in zip(one, other, strict=True))
     if kind == "Float32" and not isinstance(one, str) and not isinstance(other, str):
         return bool(np.float32(one) == np.float32(other))
-    if kind == "Json":
-        return loaded(one) == loaded(other)
     if kind == "Decimal":
         return Decimal(one) == Decimal(other)
     return type(one) is type(other) and bool(one == other)
