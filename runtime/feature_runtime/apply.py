@@ -119,7 +119,9 @@ def _change(
             differences=wrong,
         )
     with_retries(
-        "recording what was applied", lambda: record(store, definitions.contents.projects[0], lock, new.stores, verdict), seconds=wait
+        "recording what was applied",
+        lambda: record(store, definitions.contents.projects[0], lock, new.stores, verdict, registered=after),
+        seconds=wait,
     )
     return {
         "views": sorted(after["views"]),

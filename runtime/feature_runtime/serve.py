@@ -23,6 +23,7 @@ from feature_runtime.online_store.wire import Names
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry.access import open_store
+from feature_runtime.retrying import with_retries
 from feature_runtime.serving import freshness, grpc_service, reloading
 from feature_runtime.serving.answer import Policy
 from feature_runtime.serving.cluster import ClusterStore
@@ -59,10 +60,26 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     locked = contract.read(repo)
     registry = open_store(repo, wait_seconds=arguments.wait_seconds)
     try:
-        loaded = reloading.load(registry, locked)
+        loaded = _load(registry, locked, wait_seconds=arguments.wait_seconds)
     except PlanRefused as refused:
         raise Refusal(f"{refused}. Run `apply` with these definitions first, or deploy those that are registered.") from None
     return uvloop.run(_serve(arguments, registry, locked, loaded))
+
+
+def _load(registry: FeatureStore, locked: contract.Contract, *, wait_seconds: float) -> reloading.Loaded:
+    """What the registry says after an apply that is under way. One that ended half-way keeps no server from what it has whole."""
+    try:
+        return with_retries(
+            "waiting for an apply to end",
+            lambda: reloading.load(registry, locked),
+            seconds=wait_seconds,
+            transient=lambda error: isinstance(error, reloading.HalfApplied),
+        )
+    except Refusal as refusal:
+        if not isinstance(refusal.__cause__, reloading.HalfApplied):
+            raise
+        say(f"{refusal.__cause__}. Serving what it has of the contract")
+        return reloading.load(registry, locked, even_half=True)
 
 
 async def _serve(

@@ -1,5 +1,7 @@
 """The registry as it is: opened, described as a contract, and what its roles may do."""
 
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -46,19 +48,27 @@ def open_store(repo: Path, *, wait_seconds: float = 90, only: str = "") -> Featu
         raise Refusal(f"the registry is empty ({error}). Run `apply` first.") from None
 
 
-def registered_contract(store: FeatureStore, definitions_sha256: str) -> Contract:
-    """What the registry says now, in the words of the lock file."""
-    store.refresh_registry()
+def registered_contract(store: FeatureStore, definitions_sha256: str, *, refresh: bool = True) -> Contract:
+    """What the registry says now, or said when it was read last, in the words of the lock file."""
+    if refresh:
+        store.refresh_registry()
+    cached = {"allow_cache": not refresh}
     return describe(
         project=store.project,
         definitions=definitions_sha256,
-        entities=store.list_entities(),
-        sources=store.list_data_sources(),
-        views=[*store.list_batch_feature_views(), *store.list_stream_feature_views()],
-        on_demand_views=store.list_on_demand_feature_views(),
-        services=store.list_feature_services(),
-        permissions=store.list_permissions(),
+        entities=store.list_entities(**cached),
+        sources=store.list_data_sources(**cached),
+        views=[*store.list_batch_feature_views(**cached), *store.list_stream_feature_views(**cached)],
+        on_demand_views=store.list_on_demand_feature_views(**cached),
+        services=store.registry.list_feature_services(store.project, **cached),
+        permissions=store.list_permissions(**cached),
     )
+
+
+def sha256_of_registered(registered: Contract) -> str:
+    """Digest of all that a registry says, whatever the text of the definitions that it was written from."""
+    said = {key: value for key, value in registered.items() if key != "definitions_sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def postgres_engine(store: FeatureStore) -> Engine | None:
