@@ -26,25 +26,42 @@ async def keep_watching(server: FeatureServer) -> None:
 
 
 async def look(server: FeatureServer) -> None:
-    """Read all records once; raises StoreAway."""
+    """Read all records once; those whose node is away stay as they were read last. Raises StoreAway then."""
     if server.plan is None:
         return
+    state, project = server.metrics.state, server.plan.project
     ends: dict[str, float] = {}
     newest: dict[str, float] = {}
     skew: dict[str, float] = {}
-    project = server.plan.project
+    away: StoreAway | None = None
     for view in server.plan.views:
-        record = await _record(server, load_records.KEY.format(project=project, view=view))
+        try:
+            record = await _record(server, load_records.KEY.format(project=project, view=view))
+        except StoreAway as error:
+            away = error
+            ends |= _of(view, state.loaded_until)
+            newest |= _of(view, state.newest_event)
+            continue
         if (end := _moment(record.get("end"))) is not None:
             ends[view] = end
         if (moment := _moment(record.get("newest_event_time"))) is not None:
             newest[view] = moment
     for service in server.plan.services:
-        record = await _record(server, SKEW_KEY.format(project=project, service=service))
+        try:
+            record = await _record(server, SKEW_KEY.format(project=project, service=service))
+        except StoreAway as error:
+            away = error
+            skew |= _of(service, state.skew)
+            continue
         if isinstance(ratio := record.get("ratio"), int | float):
             skew[service] = float(ratio)
-    state = server.metrics.state
     state.loaded_until, state.newest_event, state.skew = ends, newest, skew
+    if away is not None:
+        raise away
+
+
+def _of(name: str, known: dict[str, float]) -> dict[str, float]:
+    return {name: known[name]} if name in known else {}
 
 
 async def _record(server: FeatureServer, key: str) -> dict[str, Any]:
