@@ -45,7 +45,8 @@ class Sentinels:
         self._force_host = options.get("force_master_ip")
         self._set = config.sentinel_master
         self._names = names
-        self._known = -1
+        self.epoch = -1
+        """The election of the master that was connected to last."""
 
     async def master(self) -> Opinion:
         """The master of the latest election that a Sentinel who answers knows of."""
@@ -62,9 +63,8 @@ class Sentinels:
             raise StoreAway(f"no Sentinel names a master of {self._set!r}: {'; '.join(reasons)}")
         votes = Counter(said)
         latest = max(votes, key=lambda opinion: (opinion.epoch, votes[opinion]))
-        if latest.epoch < self._known and 2 * len(said) <= len(asked):
+        if latest.epoch < self.epoch and 2 * len(said) <= len(asked):
             raise StoreAway(f"the Sentinels that answer have missed the latest election of {self._set!r}")
-        self._known = latest.epoch
         return latest
 
     async def connect(self) -> Wire:
@@ -80,6 +80,7 @@ class Sentinels:
         if said != "master":
             wire.fail(said)
             raise StoreAway(f"the Sentinels name {named.host}:{named.port} as the master, which says that it is a {said}")
+        self.epoch = named.epoch
         return wire
 
     async def _ask(self, sentinel: Any) -> Opinion | str:

@@ -85,12 +85,13 @@ class ClusterStore(OnlineStore):
         self._seeds = nodes
         self._nodes: dict[Address, _Node] = {}
         self._slots: list[_Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._masters: set[_Node | None] = {None}
         self._look_soon = asyncio.Event()
 
     @property
     def up(self) -> bool:
         """Whether some node answers, as far as is known."""
-        return any(node.link.up for node in self._nodes.values())
+        return any(node is not None and node.link.up for node in self._masters)
 
     def links(self) -> list[Link]:
         """All connections."""
@@ -115,13 +116,17 @@ class ClusterStore(OnlineStore):
         return reply
 
     async def _of_any(self, *words: bytes) -> Any:
-        asked = [asyncio.ensure_future(node.link.ask(*words)) for node in self._nodes.values() if node.link.up]
-        reason: Exception = StoreAway("the online store is away: no node of the cluster answers")
-        for first in asyncio.as_completed(asked):
-            try:
-                return await first
-            except StoreAway as away:
-                reason = away
+        asked = [asyncio.create_task(node.link.ask(*words)) for node in self._nodes.values() if node.link.up]
+        reason = StoreAway("the online store is away: no node of the cluster answers")
+        try:
+            for first in asyncio.as_completed(asked):
+                try:
+                    return await first
+                except StoreAway as away:
+                    reason = away
+        finally:
+            for task in asked:
+                task.cancel()
         raise reason
 
     def _send(self, reads: Reads, done: Done, *, heavy: bool = False) -> None:
@@ -207,7 +212,7 @@ class ClusterStore(OnlineStore):
     async def _keep_looking(self) -> None:
         while True:
             await self._look()
-            well = all(node is not None and node.link.up for node in set(self._slots))
+            well = all(node is not None and node.link.up for node in self._masters)
             self._look_soon.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS if well else LOOK_SOON_SECONDS):
@@ -237,16 +242,23 @@ class ClusterStore(OnlineStore):
         slots: list[_Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, address in found:
             slots[first : last + 1] = [self._node(address)] * (last + 1 - first)
-        self._slots = slots
-        for node in set(self._nodes.values()).difference(slots):
+        masters = set(slots)
+        # What is new is not asked before it can answer.
+        coming = [asyncio.create_task(node.link.came()) for node in masters - self._masters if node is not None]
+        if coming:
+            await asyncio.wait(coming, timeout=TIMEOUT_SECONDS)
+            for task in coming:
+                task.cancel()
+            await asyncio.gather(*coming, return_exceptions=True)
+        self._slots, self._masters = slots, masters
+        for node in set(self._nodes.values()) - masters:
             # Not at once: a node that a MOVED led to is new, and this map may be old.
             node.looks_unused += 1
             if node.looks_unused > 1 and node.is_idle:
                 del self._nodes[node.address]
                 await asyncio.gather(node.link.stop(), node.heavy_link.stop())
-        for used in set(slots):
-            if used is not None:
-                used.looks_unused = 0
+        for used in filter(None, masters):
+            used.looks_unused = 0
 
 
 async def _answers(asked: Iterable[Coroutine[Any, Any, Map]]) -> list[Map]:

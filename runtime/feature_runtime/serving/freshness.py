@@ -1,6 +1,8 @@
 """How old the served values are: from the records that loads and the skew probe leave beside them in Redis."""
 
 import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from feature_runtime.online_store.load_records import KEY, LoadRecord
 from feature_runtime.online_store.skew_records import SKEW_KEY, SkewRecord
@@ -23,17 +25,33 @@ async def keep_watching(server: FeatureServer) -> None:
 
 
 async def look(server: FeatureServer) -> None:
-    """Read all records once; raises StoreAway."""
+    """Read all records once; those whose node is away stay as they were read last. Raises StoreAway then."""
     if server.plan is None:
         return
-    command, project = server.store.command, server.plan.project
-    loads = {view: LoadRecord.parse(await command(b"GET", KEY.format(project=project, view=view).encode())) for view in server.plan.views}
-    skews = {
-        service: SkewRecord.parse(await command(b"GET", SKEW_KEY.format(project=project, service=service).encode()))
-        for service in server.plan.services
-    }
-    state = server.metrics.state
-    state.loaded_until = {view: record.end.timestamp() for view, record in loads.items() if record}
-    state.newest_event = {view: record.newest_event_time.timestamp() for view, record in loads.items() if record}
-    state.skew = {service: record.ratio for service, record in skews.items() if record}
-    state.compared_at = {service: record.at.timestamp() for service, record in skews.items() if record}
+    state, project = server.metrics.state, server.plan.project
+    loads = {view: KEY.format(project=project, view=view) for view in server.plan.views}
+    skews = {service: SKEW_KEY.format(project=project, service=service) for service in server.plan.services}
+    loaded, loads_away = await _read(server, loads, LoadRecord.parse)
+    compared, skews_away = await _read(server, skews, SkewRecord.parse)
+    state.loaded_until = _updated(state.loaded_until, loads, loaded, lambda record: record.end.timestamp())
+    state.newest_event = _updated(state.newest_event, loads, loaded, lambda record: record.newest_event_time.timestamp())
+    state.skew = _updated(state.skew, skews, compared, lambda record: record.ratio)
+    state.compared_at = _updated(state.compared_at, skews, compared, lambda record: record.at.timestamp())
+    if away := loads_away or skews_away:
+        raise away
+
+
+async def _read(server: FeatureServer, keys: dict[str, str], parse: Callable[[Any], Any]) -> tuple[dict[str, Any], StoreAway | None]:
+    """The records by name, None where there is none, without those whose node is away."""
+    found, away = {}, None
+    for name, key in keys.items():
+        try:
+            found[name] = parse(await server.store.command(b"GET", key.encode()))
+        except StoreAway as error:
+            away = error
+    return found, away
+
+
+def _updated(known: dict[str, float], names: Iterable[str], found: dict[str, Any], value: Callable[[Any], float]) -> dict[str, float]:
+    kept = {name: known[name] for name in names if name not in found and name in known}
+    return kept | {name: value(record) for name, record in found.items() if record}

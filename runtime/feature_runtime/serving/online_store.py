@@ -302,6 +302,8 @@ class SentinelStore(OnlineStore):
                 named = await self._sentinels.master()
             except StoreAway:
                 continue
+            if named.epoch <= self._sentinels.epoch:
+                continue
             for link in self.links():
                 if link.wire is not None and link.wire.address != (named.host, named.port):
                     link.wire.fail(f"the Sentinels name {named.host}:{named.port} as the master")
