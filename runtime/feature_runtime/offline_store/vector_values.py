@@ -1,6 +1,7 @@
 """The features of vectors, from what was joined: taken over, or computed on demand by the code that the server computes with."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,12 +26,12 @@ def values(vector: Vector, given: pa.RecordBatch, joined: pa.RecordBatch) -> lis
 
 def _compute(vector: Vector, name: str, given: pa.RecordBatch, joined: pa.RecordBatch) -> Mapping[str, pa.Array]:
     # Only who has such views pays for what computes them.
-    from feature_runtime.serving.on_demand import CannotCompute, OnDemandView  # noqa: PLC0415
+    from feature_runtime.serving.functions import CannotCompute, OnDemandView  # noqa: PLC0415
 
     view = vector.computed[name]
     # What the view declares, and nothing else: the server gives it no more.
     columns = {
-        f"{source.name}__{field.name}": joined[feature_column(source.name_to_use(), field.name)].to_pylist()
+        f"{source.name}__{field.name}": _python(joined[feature_column(source.name_to_use(), field.name)])
         for source in view.source_feature_view_projections.values()
         for field in source.features
     }
@@ -43,3 +44,18 @@ def _compute(vector: Vector, name: str, given: pa.RecordBatch, joined: pa.Record
             f"{first_line(error)}. A model can only be trained on what a server can answer: "
             "correct the function (it must take nulls), or leave such labels out."
         ) from None
+
+
+def _python(column: pa.Array) -> list[Any]:
+    """A column's values as functions get them; None for a moment beyond Python's, as the server gives it."""
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        return None

@@ -35,9 +35,16 @@ FROM_JSON: dict[str, Callable[[Any], Any]] = {
 """By the types that have another form in Python."""
 
 
+WHOLE_NUMBERS = {"Int32": 2**31, "Int64": 2**63}
+"""The types of whole numbers, and the first that each cannot hold."""
+
+
 def as_python(stored: bytes | None) -> Any:
-    """A stored value as Feast's SDK gives it to a function; None for null and for what is not there."""
-    return feast_value_type_to_python_type(Value.FromString(stored)) if stored else None
+    """A stored value as Feast's SDK gives it to a function; None for null, for what is not there, and for a moment beyond Python's."""
+    try:
+        return feast_value_type_to_python_type(Value.FromString(stored)) if stored else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def as_in_training(values: Sequence[Any], dtype: str) -> Sequence[Any]:
@@ -55,6 +62,7 @@ def output_column(raw: Any, name: str, dtype: str, count: int) -> list[Any]:
 
     Raises:
         ValueError: it is missing, or of another length or type.
+        OverflowError: a number is beyond what the type holds.
     """
     names = raw.column_names if isinstance(raw, pa.Table) else raw
     if name not in names:
@@ -81,10 +89,14 @@ def _value(value: Any, name: str, dtype: str) -> Any:
 
 
 def _checked(value: Any, name: str, dtype: str) -> Any:
-    if dtype in ("Int32", "Int64") and isinstance(value, float) and value.is_integer():
-        return int(value)  # pandas has no missing integers, and turns the whole column into floats
-    if dtype in CHECKS and not CHECKS[dtype](value):
+    beyond = WHOLE_NUMBERS.get(dtype)
+    if beyond and isinstance(value, float) and (value.is_integer() or np.isinf(value)):
+        # pandas has no missing integers, and turns the whole column into floats
+        value = int(value) if value.is_integer() else value
+    elif dtype in CHECKS and not CHECKS[dtype](value):
         raise _wrong_type(value, name, dtype)
+    if beyond and not -beyond <= value < beyond:
+        raise OverflowError(f"its function gave {value} for {name!r}, beyond what {dtype} holds")
     return value
 
 

@@ -122,7 +122,10 @@ def _exact(dtype: str) -> Decoder:
             return None
         if held not in fields:
             raise WrongType(f"{held} is stored where {dtype} is expected")
-        return _native(value)
+        try:
+            return _native(value)
+        except (ValueError, OverflowError, OSError):
+            raise WrongType(f"{dtype} is stored that no calendar knows") from None
 
     return decode
 

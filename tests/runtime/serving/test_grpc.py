@@ -42,9 +42,10 @@ from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.serving import grpc_service
 from feature_runtime.serving.describing import describe
+from feature_runtime.serving.functions import CannotCompute
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.on_demand import CannotCompute, Transformer
+from feature_runtime.serving.on_demand import Transformer
 from feature_runtime.serving.online_store import OnlineStore
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.server import FeatureServer
