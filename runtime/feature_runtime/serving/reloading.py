@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from feast import FeatureStore, OnDemandFeatureView
@@ -18,7 +18,6 @@ from feast import FeatureStore, OnDemandFeatureView
 from feature_runtime.gate.recorded import is_whole
 from feature_runtime.progress import say
 from feature_runtime.retrying import first_line
-from feature_runtime.serving import on_demand
 from feature_runtime.serving.describing import describe
 from feature_runtime.serving.on_demand import Transformer
 from feature_runtime.serving.plan import Plan
@@ -27,8 +26,6 @@ from feature_runtime.serving.server import FeatureServer
 
 LOOK_SECONDS = 30.0
 """A registry that has not been read by then is given up, until the next look connects anew."""
-CHECK_SECONDS = 5.0
-"""For the first run of an on-demand view's function."""
 SETTLED_SECONDS = 0.5
 """Between two readings of a registry that nobody says is whole."""
 MOST_GIVEN_UP = 10
@@ -44,24 +41,6 @@ class HalfApplied(Exception):
         super().__init__("the registry is not what the last apply left: another one is under way, or ended half-way")
 
 
-class Checks:
-    """What is wrong with on-demand views: their functions run once per definition, beside everything else."""
-
-    def __init__(self) -> None:
-        self._found: dict[bytes, tuple[Future[list[str]], float]] = {}
-
-    def problems(self, view: OnDemandFeatureView) -> list[str]:
-        """`on_demand.problems` of the view; a function that has not ended in time is one, until it ends."""
-        definition = _definition(view)
-        if definition not in self._found:
-            self._found[definition] = (_in_thread(on_demand.problems, view), time.monotonic() + CHECK_SECONDS)
-        call, deadline = self._found[definition]
-        try:
-            return call.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            return [f"its function did not end within {CHECK_SECONDS:g} s"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """What the registry said at one moment, ready to serve."""
@@ -70,7 +49,6 @@ class Loaded:
     transformer: Transformer
     source: Any
     """Equal for registries that say the same."""
-    checks: Checks = field(default_factory=Checks)
 
 
 def load(store: FeatureStore, contract: dict[str, Any], old: Loaded | None = None, *, even_half: bool = False) -> Loaded:
@@ -80,10 +58,9 @@ def load(store: FeatureStore, contract: dict[str, Any], old: Loaded | None = Non
         PlanRefused: it cannot be served, or not with the contract.
         HalfApplied: it is new, and not whole; not raised with `even_half`.
     """
-    checks = old.checks if old else Checks()
     _refresh(store)
     try:
-        description, computed = describe(store, contract, checks.problems)
+        description, computed = describe(store, contract)
     except PlanRefused:
         if not even_half and is_whole(store) is False:
             raise HalfApplied from None
@@ -96,10 +73,10 @@ def load(store: FeatureStore, contract: dict[str, Any], old: Loaded | None = Non
         # Stock Feast applied it, object by object, and leaves no word when it is done.
         time.sleep(SETTLED_SECONDS)
         _refresh(store)
-        whole = _source(*describe(store, contract, checks.problems)) == source
+        whole = _source(*describe(store, contract)) == source
     if whole is False:
         raise HalfApplied
-    return Loaded(plan=Plan(description), transformer=Transformer(computed), source=source, checks=checks)
+    return Loaded(plan=Plan(description), transformer=Transformer(computed), source=source)
 
 
 def _source(description: dict[str, Any], computed: list[OnDemandFeatureView]) -> Any:

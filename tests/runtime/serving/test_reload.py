@@ -15,7 +15,7 @@ from feast.types import Float32, Int64, String
 from feature_runtime import serve
 from feature_runtime.gate import recorded
 from feature_runtime.registry.access import registered_contract, sha256_of_registered
-from feature_runtime.serving import reloading
+from feature_runtime.serving import function_check, reloading
 from feature_runtime.serving.question import PlanRefused
 from tests.waiting import wait_until
 
@@ -237,7 +237,7 @@ def test_functions_are_run_when_they_are_new_and_by_no_clock(shop, serving, tmp_
 
 
 def test_a_new_function_that_never_ends_holds_up_nothing(shop, serving, tmp_path, monkeypatch):
-    monkeypatch.setattr(reloading, "CHECK_SECONDS", 0.3)
+    monkeypatch.setattr(function_check, "SECONDS", 0.3)
     hangs, view = tmp_path / "hangs", shop.store.get_feature_view("customers")
     late = computed_view(tmp_path, view, "late", f"while os.path.exists({str(hangs)!r}): time.sleep(0.01)")
     shop.apply(late)
@@ -245,10 +245,11 @@ def test_a_new_function_that_never_ends_holds_up_nothing(shop, serving, tmp_path
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
     wait_for_a_look(running, "unchanged", after=3)
     refused = running.ask({"features": ["late:double"], "entities": {"customer_id": [1]}})
-    assert (refused.status, "did not end within 0.3 s" in refused.json["detail"]) == (404, True)
-    before = calls(tmp_path)
+    assert (refused.status, "does not end within 0.3 s" in refused.json["detail"]) == (404, True)
     hangs.unlink()
     wait_for_a_look(running, "loaded")
+    before = calls(tmp_path)
+    wait_for_a_look(running, "unchanged", after=looked(running, "unchanged") + 3)
     assert calls(tmp_path) == before, "it has ended, and that is enough"
     assert running.ask({"features": ["late:double"], "entities": {"customer_id": [1]}}).columns["double"]["values"] == [84]
     running.stop()
