@@ -568,7 +568,7 @@ def test_functions_that_never_end_give_way_to_others_until_only_a_restart_helps(
         transformer = Transformer([view_of(function)])
         server = FeatureServer(None, Metrics())
         server.transformer = transformer
-        health = Request()
+        health = Request(0.0)
         health.method, health.path = b"GET", b"/health"
         found = []
 
