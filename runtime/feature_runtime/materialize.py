@@ -133,6 +133,11 @@ class _Run:
                 f"materialize: warning: {view.name}: {unusable} rows cannot be loaded: {load.without_key} without join key, "
                 f"{load.without_time} without event timestamp. Correct them in the source."
             )
+        for name, count in load.incomplete.items():
+            say(
+                f"materialize: warning: {view.name}: {count} lists of {name} have a null within, which a list of the online store "
+                "cannot hold: they are null, also in training sets. Correct them in the source."
+            )
         if not (load.read or window.catches_up):
             # Not recorded: when the data comes, however late, the whole window counts again.
             say(

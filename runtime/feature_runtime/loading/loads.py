@@ -1,6 +1,7 @@
 """One load of one view: what was read, written and left out."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ class Load:
     """Rows whose join key is null: they belong to no entity and cannot be loaded."""
     without_time: int = 0
     """Rows of the whole source whose event timestamp is null: nobody knows when they were true."""
+    incomplete: Counter[str] = field(default_factory=Counter)
+    """By feature, how many of its lists have a null within that Feast's lists cannot hold: these are null as a whole."""
     oldest: datetime | None = None
     newest: datetime | None = None
 
@@ -27,5 +30,6 @@ class Load:
             "rows_skipped": self.read - self.written,
             "rows_without_key": self.without_key,
             "rows_without_time": self.without_time,
+            "incomplete_lists": dict(self.incomplete),
             "oldest_event_time": self.oldest.isoformat() if self.oldest else None,
         }

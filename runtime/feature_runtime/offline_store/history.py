@@ -17,7 +17,7 @@ from pyarrow.fs import LocalFileSystem
 from feature_runtime.offline_store.source import UNREADABLE, ViewSource
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
-from feature_runtime.value_types.columns import arrow_type
+from feature_runtime.value_types.columns import arrow_type, as_field
 from feature_runtime.value_types.columns import as_column as as_served
 
 __all__ = ["arrow_type", "as_served"]
@@ -98,7 +98,7 @@ class History:
                 made = {TIME: as_integers(rows[event], span.unit)}
                 if created and written:
                     made[CREATED] = as_integers(rows[written[0]], span.unit)
-                made |= {field_column(name): as_served(rows[column], dtypes[name]) for name, column in columns.items()}
+                made |= {field_column(name): as_field(rows[column], name, dtypes[name]) for name, column in columns.items()}
             except pa.ArrowException as error:
                 raise Refusal(f"the source {self._source.uri} has a value that does not fit its field: {first_line(error)}.") from None
             yield pa.RecordBatch.from_pydict(made)
