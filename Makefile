@@ -5,7 +5,7 @@ VENV := .venv
 INSTALLED := $(VENV)/installed-$(shell sha256sum requirements.txt | cut -c1-12)
 RUN := PYTHONPATH=.:infra:runtime:policies $(VENV)/bin/python
 
-.PHONY: help up down env status install sample-data lock docs test check bench format lock-requirements
+.PHONY: help up down env status install sample-data lock docs test soak check bench format lock-requirements
 .DEFAULT_GOAL := help
 
 help: ## Show the verbs
@@ -36,6 +36,9 @@ docs: install ## Write what is generated: docs/settings.md, costs.md and policie
 
 test: install ## All tests, on a sandbox of their own (as root)
 	@$(RUN) -m sandbox test
+
+soak: install ## All tests with what `make test` leaves to the night: exhaustive counts and more failures (as root; two hours)
+	@SOAK=1 $(RUN) -m sandbox test
 
 check: install ## Format, lint, types, workflows; what is generated is fresh; the policies' configurations are right
 	@$(VENV)/bin/ruff format --check --quiet . || { echo 'not formatted: make format'; exit 1; }

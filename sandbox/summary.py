@@ -8,11 +8,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 
 import s3fs
 import yaml
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from sandbox import state
 from sandbox.progress import SandboxError
@@ -121,5 +121,14 @@ def _newest_row(environment: Mapping[str, str], uri: str, join_key: str, value: 
     )
     path = f"{uri.removeprefix('s3://')}/employee_attrition.parquet"
     with store.open(path) as file:
-        rows = parquet.read_table(file, filters=[(join_key, "=", value)]).to_pylist()
+        return newest_row(file, join_key, value)
+
+
+def newest_row(file: BinaryIO, join_key: str, value: Any) -> dict[str, Any]:
+    """The row of `value` with the latest event time.
+
+    Read in this thread alone: a thread of Arrow's that still holds a Python file when the process ends aborts it.
+    """
+    with parquet.ParquetFile(file, pre_buffer=False) as history:
+        rows = history.read(use_threads=False).filter(compute.field(join_key) == value).to_pylist()
     return dict(max(rows, key=lambda row: row["event_timestamp"]))

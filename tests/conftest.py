@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import providers, state, tools
+from tests.soak import SOAK
 
 PROJECT = Path(__file__).resolve().parent.parent
 TIERS = ("infra", "policies", "delivery", "feature_repo", "runtime", "sandbox", "engine", "e2e")
@@ -54,11 +55,15 @@ class Cloud:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     def tier(item):
         name = item.path.relative_to(PROJECT / "tests").parts[0]
         return TIERS.index(name)
 
+    if not SOAK:
+        long = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=long)
     items.sort(key=tier)
     for item in items:
         if not item.get_closest_marker("xdist_group"):

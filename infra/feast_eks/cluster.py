@@ -94,7 +94,9 @@ class Cluster(pulumi.ComponentResource):
             )
         self.register_outputs({})
 
-    def _find(self, eks_name: str, args: ClusterArgs) -> aws.eks.GetClusterResult:
+    def _find(
+        self, eks_name: str, args: ClusterArgs
+    ) -> "aws.eks.GetClusterResult":  # quoted: evaluating it would import the larger part of the SDK
         """Ask at once, in previews too: with an unknown kubeconfig they would hide what is in the charts."""
         try:
             return aws.eks.get_cluster(name=eks_name, opts=pulumi.InvokeOptions(parent=self, provider=args.aws))

@@ -7,6 +7,7 @@ ordered features and their types: what a model was trained on and what it must r
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def read_contract(feature_repo: Path) -> Contract:
             name: {"features": [[f, dtype] for _, f, dtype in service["features"]], "sha256": service["sha256"]}
             for name, service in lock["services"].items()
         },
-        ttl_seconds={name: view["ttl_seconds"] or 0 for name, view in lock["views"].items()},
+        ttl_seconds={name: ceil(view["ttl_seconds"] or 0) for name, view in lock["views"].items()},
         sources=tuple(sorted({source["file"] for source in lock["sources"].values() if "file" in source})),
         join_keys=frozenset(_join_keys(lock)),
         freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
@@ -88,7 +89,7 @@ def _freshness_seconds(view: dict[str, Any]) -> int:
     """0 where nothing bounds the age of the newest row."""
     text = view.get("tags", {}).get(FRESHNESS_TAG)
     if text is None:
-        return int(view["ttl_seconds"] or 0)
+        return ceil(view["ttl_seconds"] or 0)
     try:
         hours = float(text)
     except ValueError:

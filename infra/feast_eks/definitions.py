@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi_kubernetes.batch.v1 import Job
 
 from feast_eks.addresses import registry_address
 from feast_eks.contract import LOCK_FILE
@@ -121,8 +120,9 @@ class FeatureDefinitions(pulumi.ComponentResource):
     registry by a role that may only read. Everything that runs goes on with the ConfigMap that it started with.
     """
 
-    config_map: kubernetes.core.v1.ConfigMap
-    applied: Job
+    # Quoted: evaluating them would import the larger part of the SDK, before the program knows whether it has to.
+    config_map: "kubernetes.core.v1.ConfigMap"
+    applied: "kubernetes.batch.v1.Job"
 
     def __init__(self, name: str, args: FeatureDefinitionsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:FeatureDefinitions", name, {}, opts)
@@ -134,7 +134,9 @@ class FeatureDefinitions(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-        def job(step: str, identity: Identity, arguments: list[str], environment: list[Object], after: list[pulumi.Resource]) -> Job:
+        def job(
+            step: str, identity: Identity, arguments: list[str], environment: list[Object], after: list[pulumi.Resource]
+        ) -> "kubernetes.batch.v1.Job":
             (pods,) = identity.pods
             return one_off_job(
                 f"{name}-{step}",

@@ -33,7 +33,7 @@ def one_off_job(
     deadline_seconds: int,
     opts: pulumi.ResourceOptions,
     subject: str = "",
-) -> kubernetes.batch.v1.Job:
+) -> "kubernetes.batch.v1.Job":  # quoted: evaluating it would import the larger part of the SDK
     """A Job that an update waits for: it runs once for its pods and, having failed, again on the next update.
 
     `subject` is what its success is for beside what stands in its pods: with another one it runs again.

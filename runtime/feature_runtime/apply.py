@@ -2,12 +2,13 @@
 
 In this order, so that nothing is changed before everything is checked: the contract is not stale; the definitions
 import; every source has the columns that its views ask for; the gate finds nothing breaking in the registry as it is;
-Feast's own apply; the rights of materialization; the registry, read back, equals the contract; its read replicas have
-caught up. Safe to run again at any point, and never two at once.
+Feast's own apply; the registry, read back, equals the contract; its read replicas have caught up. Safe to run again at
+any point, and never two at once.
 """
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from feature_runtime.offline_store.source import check_sources
 from feature_runtime.online_store.load_records import LoadRecords
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry.access import exclusive, grant_materialize, open_store, postgres_engine, registered_contract, require_role
+from feature_runtime.registry.access import exclusive, loading, open_store, postgres_engine, registered_contract
 from feature_runtime.registry.replicas import wait_for_replicas
 from feature_runtime.registry.rewriting import rewrite_what_feast_kept
 from feature_runtime.retrying import is_transient, with_retries
-from feature_runtime.settings import feature_repo_directory, materialize_role, registry_replicas
+from feature_runtime.settings import feature_repo_directory, registry_replicas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     say("apply: the contract is up to date; reading the schemas of the sources")
     check_sources(definitions.views, repo)
     store = open_store(repo, wait_seconds=arguments.wait_seconds)
-    require_role(store, materialize_role())
     with exclusive(store, "apply", wait_seconds=arguments.wait_seconds):
         changed = _change(store, repo, lock, definitions, arguments)
     engine, replicas = postgres_engine(store), registry_replicas()
@@ -91,18 +91,21 @@ def _change(
         # Feast forgets a view first and deletes its values after: a store that is away then keeps them for ever.
         with_retries("reaching the online store", records.check_reachable, seconds=wait)
 
-    say("apply: applying")
-    keep_record(store, definitions.contents.projects[0])
-    with_retries(
-        "applying the definitions",
-        lambda: _apply(store, definitions),
-        seconds=wait,
-        # Whoever applies without our lock may take the same version number; the next one is free.
-        transient=lambda error: is_transient(error) or isinstance(error, IntegrityError),
-    )
-    for view in gone:
-        records.forget(view)
-    updates = with_retries("granting rights", lambda: grant_materialize(store, materialize_role()), seconds=wait)
+    with ExitStack() as held:
+        for view in gone:
+            # A load under way would write the view's values and record back after they were removed.
+            held.enter_context(loading(store, view, wait_seconds=wait))
+        say("apply: applying")
+        keep_record(store, definitions.contents.projects[0])
+        with_retries(
+            "applying the definitions",
+            lambda: _apply(store, definitions),
+            seconds=wait,
+            # Whoever applies without our lock may take the same version number; the next one is free.
+            transient=lambda error: is_transient(error) or isinstance(error, IntegrityError),
+        )
+        for view in gone:
+            records.forget(view)
     registered = contract.as_registered(lock)
     after = with_retries(
         "reading the registry back",
@@ -116,14 +119,15 @@ def _change(
             differences=wrong,
         )
     with_retries(
-        "recording what was applied", lambda: record(store, definitions.contents.projects[0], lock, new.stores, verdict), seconds=wait
+        "recording what was applied",
+        lambda: record(store, definitions.contents.projects[0], lock, new.stores, verdict, registered=after),
+        seconds=wait,
     )
     return {
         "views": sorted(after["views"]),
         "services": {name: service["sha256"] for name, service in sorted(after["services"].items())},
         "changes": contract.differences(before, after),
         "gate": verdict.summary,
-        "materialize_may_update": updates,
     }
 
 
@@ -138,6 +142,13 @@ def _refuse_breaking(verdict: Verdict) -> None:
 
 
 def _apply(store: FeatureStore, definitions: Definitions) -> None:
+    for view in definitions.on_demand_views:
+        # Feast would run the function again, and refuse 32 bits for 64; that it gives what the view declares has been checked.
+        view.infer_features = _as_declared
     # Validation of sources would ask AWS for the bucket's region, whatever the endpoint; they have been checked.
     apply_total_with_repo_instance(store, definitions.project, store.registry, definitions.contents, skip_source_validation=True)
     rewrite_what_feast_kept(store, definitions)
+
+
+def _as_declared() -> None:
+    """Infer nothing."""

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def definitions_sha256(feature_repo: Path) -> str:
         digest.update(f"{path.relative_to(feature_repo).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def seconds(duration: timedelta) -> int | float:
+    """A ttl in seconds, with its fraction if it has one."""
+    found = duration.total_seconds()
+    return int(found) if found.is_integer() else found
 
 
 def service_sha256(features: list[list[str]]) -> str:

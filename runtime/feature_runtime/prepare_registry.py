@@ -1,8 +1,8 @@
 """Create or alter the database roles of the registry and what each may do; running it again changes nothing.
 
-The owner owns the tables. Materialization, serving and checking may connect and read; what else materialization needs
-is granted by `apply`, when the tables exist. Passwords leave this process only as SCRAM verifiers. How far the server
-is trusted is said in the variables of PostgreSQL's own library: `PGSSLMODE`, `PGSSLROOTCERT`.
+The owner owns the tables. Materialization, serving and checking may connect and read, and nothing else. Passwords leave
+this process only as SCRAM verifiers. How far the server is trusted is said in the variables of PostgreSQL's own library:
+`PGSSLMODE`, `PGSSLROOTCERT`.
 """
 
 import argparse
@@ -134,4 +134,6 @@ def _grant_as_owner(owner: psycopg.Connection, readers: list[DatabaseRole]) -> N
     everyone = sql.SQL(", ").join(sql.Identifier(role.name) for role in readers)
     # For the tables that Feast will make, and for those that it has made.
     owner.execute(sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}").format(everyone))
+    # What an earlier version granted goes, in one transaction: whoever reads meanwhile sees either the old rights or the new ones.
+    owner.execute(sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}").format(everyone))
     owner.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(everyone))

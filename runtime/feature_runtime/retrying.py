@@ -4,6 +4,7 @@ Only what passes by itself is retried: a refused connection, a database that sta
 a missing right is not.
 """
 
+import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -80,7 +81,19 @@ def with_retries(
 
 
 def first_line(error: BaseException) -> str:
-    """The line of an error's text that says what happened, with its type."""
+    """The line of an error's text that says what happened, with its type; with the lines after it that it cannot do without."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0].rstrip(".") if lines else "no message"
-    return f"{type(error).__name__}: {text}"
+    text = lines[0] if lines else "no message"
+    for line in lines[1:]:
+        # Within brackets, or of pydantic, which says what is wrong on the lines after the first.
+        if not UNFINISHED.search(text) and all(text.count(opening) <= text.count(closing) for opening, closing in BRACKETS):
+            break
+        text = f"{text} {line}"
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:MOST_CHARACTERS]}…"
+    return f"{type(error).__name__}: {text.rstrip('.')}"
+
+
+BRACKETS = (("(", ")"), ("[", "]"), ("{", "}"))
+UNFINISHED = re.compile(r"[:,]$|^\d+ validation errors? for ")
+MOST_CHARACTERS = 1_000

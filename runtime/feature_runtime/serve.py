@@ -17,15 +17,19 @@ from feast import FeatureStore
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisType
 
 from feature_runtime import contract
+from feature_runtime.online_store.addresses import Nodes, Single
+from feature_runtime.online_store.sentinels import Sentinels
+from feature_runtime.online_store.wire import Names
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.registry.access import open_store
+from feature_runtime.retrying import with_retries
 from feature_runtime.serving import freshness, grpc_service, reloading
 from feature_runtime.serving.answer import Policy
 from feature_runtime.serving.cluster import ClusterStore
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.online_store import OnlineStore
+from feature_runtime.serving.online_store import OnlineStore, SentinelStore
 from feature_runtime.serving.question import PlanRefused
 from feature_runtime.serving.server import FeatureServer
 from feature_runtime.settings import feature_repo_directory
@@ -56,10 +60,26 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     locked = contract.read(repo)
     registry = open_store(repo, wait_seconds=arguments.wait_seconds)
     try:
-        loaded = reloading.load(registry, locked)
+        loaded = _load(registry, locked, wait_seconds=arguments.wait_seconds)
     except PlanRefused as refused:
         raise Refusal(f"{refused}. Run `apply` with these definitions first, or deploy those that are registered.") from None
     return uvloop.run(_serve(arguments, registry, locked, loaded))
+
+
+def _load(registry: FeatureStore, locked: contract.Contract, *, wait_seconds: float) -> reloading.Loaded:
+    """What the registry says after an apply that is under way. One that ended half-way keeps no server from what it has whole."""
+    try:
+        return with_retries(
+            "waiting for an apply to end",
+            lambda: reloading.load(registry, locked),
+            seconds=wait_seconds,
+            transient=lambda error: isinstance(error, reloading.HalfApplied),
+        )
+    except Refusal as refusal:
+        if not isinstance(refusal.__cause__, reloading.HalfApplied):
+            raise
+        say(f"{refusal.__cause__}. Serving what it has of the contract")
+        return reloading.load(registry, locked, even_half=True)
 
 
 async def _serve(
@@ -83,7 +103,8 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     stop_metrics = metrics.serve(arguments.metrics_port)
     http = Server(server)
-    await http.start("0.0.0.0", arguments.port)  # noqa: S104  a pod has one address; the network policy decides who reaches it
+    # Every address: the network policy decides who reaches it.
+    await http.start("", arguments.port)
     grpc = await grpc_service.start(server, arguments.grpc_port, max_body_kib=arguments.max_body_kib) if arguments.grpc_port else None
     watching = [
         loop.create_task(reloading.keep_up(server, registry, locked, loaded, seconds=arguments.registry_seconds)),
@@ -116,17 +137,12 @@ def _online_store(registry: FeatureStore) -> OnlineStore:
     if not isinstance(online, RedisOnlineStore):
         raise Refusal(f"the online store is {config.type!r}; only Redis can be served from. Set `online_store.type` in feature_store.yaml.")
 
-    def client() -> Any:
-        # Feast's own reading of its connection string; an instance of its own for each client.
-        coroutine = RedisOnlineStore()._get_client_async(config)  # noqa: SLF001  there is no public way
-        try:
-            coroutine.send(None)
-        except StopIteration as made:
-            return made.value
-        raise RuntimeError("Feast's Redis client waits for something")
-
-    kind = ClusterStore if config.redis_type == RedisType.redis_cluster else OnlineStore
-    return kind(client)
+    names = Names()
+    if config.redis_type == RedisType.redis_sentinel:
+        return SentinelStore(Sentinels(config, names))
+    if config.redis_type == RedisType.redis_cluster:
+        return ClusterStore(Nodes(config, names))
+    return OnlineStore(Single(config, names).connect)
 
 
 def _stay_responsive() -> None:

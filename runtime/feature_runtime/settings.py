@@ -17,7 +17,6 @@ CONFIG_FILE = "feature_store.yaml"
 # Feast's own variable for the directory of the feature repo.
 REPO_VARIABLE = "FEATURE_REPO_DIR_ENV_VAR"
 HIGHEST_PORT = 65_535
-MATERIALIZE_ROLE = "feast_materialize"
 ROLE_SHOWS_IN = {"pod_identity": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "irsa": "AWS_WEB_IDENTITY_TOKEN_FILE"}
 """What EKS adds to the environment of a pod whose service account has an AWS role, by kind of binding."""
 
@@ -144,11 +143,6 @@ class SmokeSettings:
             expected_replicas=_whole_number("EXPECTED_REPLICAS", default=1),
             entities=_entities("SMOKE_ENTITIES"),
         )
-
-
-def materialize_role() -> str:
-    """The database role of materialization, which `apply` lets record what it loaded."""
-    return os.environ.get("MATERIALIZE_USER") or MATERIALIZE_ROLE
 
 
 def offline_store_bucket() -> str:

@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 
 from feature_runtime import contract
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.offline_store.history import arrow_type
 from feature_runtime.offline_store.joined_view import joined_views, time_column, time_unit
 from feature_runtime.offline_store.labels import Expected, Labels, open_location, read_labels
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
@@ -34,6 +33,7 @@ from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import feature_repo_directory
+from feature_runtime.value_types.columns import arrow_type
 
 CONTRACT_KEY = "feature_contract"
 SECONDS_BETWEEN_LINES = 5

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import urllib.request
 import pytest
 
 from delivery.engine import drift_commands
+from tests.soak import SOAK
 
 FEATURES = ["tenure", "salary_band", "overtime", "promotion_stagnation", "career_velocity", "overall_satisfaction"]
 NAMESPACE = "feast"
@@ -274,7 +276,7 @@ def test_an_image_that_does_not_exist_is_named_and_the_old_version_serves(cloud,
     ("store", "job", "said"),
     [
         ("feast-postgresql", "feature-definitions-roles", "connecting to feast-postgresql"),
-        ("feast-redis-master", "materialization-backfill", "connecting to feast-redis-master"),
+        pytest.param("feast-redis-master", "materialization-backfill", "connecting to feast-redis-master", marks=pytest.mark.soak),
     ],
 )
 def test_a_store_that_is_away_is_named_by_what_needs_it(cloud, clone, definitions, kubectl, store, job, said):
@@ -307,7 +309,7 @@ def in_background(cloud, clone, command, output=subprocess.DEVNULL):
 
 def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions):
     definitions("# interrupted\n")
-    for seconds in (4, 15, 30):
+    for seconds in (4, 15, 30) if SOAK else (15,):
         process = make_up_in_background(cloud, clone, subprocess.PIPE)
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
@@ -316,14 +318,17 @@ def test_an_interrupted_update_is_finished_by_the_next(cloud, clone, definitions
     assert "Features are being served." in mend(cloud, clone)
 
 
-@pytest.mark.parametrize(
-    ("command", "by", "after"),
-    [
-        (MAKE_UP, signal.SIGKILL, 12),
-        (PULUMI_UP, signal.SIGTERM, 8),
-        (PULUMI_UP, signal.SIGKILL, 28),
-    ],
-)
+def kills():
+    """By which signal, and after how many seconds, an update of some forty is killed."""
+    chance = random.Random()
+    yield MAKE_UP, signal.SIGKILL, 12
+    for number in range(10):
+        command = PULUMI_UP if number % 3 else MAKE_UP
+        by = signal.SIGTERM if number % 2 else signal.SIGKILL
+        yield pytest.param(command, by, round(chance.uniform(2, 40), 1), marks=pytest.mark.soak)
+
+
+@pytest.mark.parametrize(("command", "by", "after"), kills())
 def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions, command, by, after):
     definitions(f"# killed by {by} after {after}\n")
     assert cloud.run("make", "lock", cwd=clone).returncode == 0
@@ -334,6 +339,7 @@ def test_a_killed_update_is_finished_by_the_next(cloud, clone, definitions, comm
     assert "Features are being served." in mend(cloud, clone)
 
 
+@pytest.mark.soak
 def test_a_registry_that_is_killed_during_apply_does_not_block_the_next_up(cloud, clone, definitions, kubectl):
     definitions("# the registry goes away\n")
     process = make_up_in_background(cloud, clone)

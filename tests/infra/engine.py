@@ -161,12 +161,17 @@ def run_program(config: Mapping[str, Any], *, stack: str = "local", preview: boo
 
     @pulumi.runtime.test
     def program():
-        with mock.patch.object(pulumi, "export", engine.outputs.__setitem__):
+        main = []
+        with mock.patch.object(pulumi, "run", main.append):
             runpy.run_path(str((project or _unchanged_project()) / "infra" / "__main__.py"), run_name="__main__")
+        return main[0]()
 
     try:
         # The requests come after the program has run: they wait for its outputs.
-        with mock.patch.object(pulumi.runtime.mocks.MockMonitor, "RegisterResource", remember):
+        with (
+            mock.patch.object(pulumi.runtime.mocks.MockMonitor, "RegisterResource", remember),
+            mock.patch.object(pulumi, "export", engine.outputs.__setitem__),
+        ):
             program()
     except Exception as error:
         error.engine = engine

@@ -1,11 +1,14 @@
 """The whole program, run on every stack file against a recording engine."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pulumi
 import pytest
 
-from tests.infra.engine import KEY_ARN, STACKS, copy_of_project, run_program, stack_config
+from tests.infra.engine import KEY_ARN, PROJECT, STACKS, copy_of_project, run_program, stack_config
 from tests.infra.modes import MODES, config_of
 
 
@@ -575,3 +578,16 @@ def test_what_starts_a_pod_with_access_waits_for_the_access(deployed):
     granted = {r.name for r in deployed.registrations if r.type.endswith((":PodIdentityAssociation", ":RolePolicy"))}
     first = deployed.of_type("batch/v1:Job")["feature-definitions-roles"]
     assert granted <= first.depends_on, "a pod that starts before its role is bound has no access, and does not get it later"
+
+
+def test_what_stands_before_the_providers_imports_little_of_their_sdks():
+    lines = (PROJECT / "infra" / "__main__.py").read_text().splitlines()
+    imports = [line for line in lines if line.startswith(("import ", "from "))]
+    asked = "sorted(name for name in sys.modules if name.startswith('pulumi_') and name.endswith(('._inputs', '.outputs')) and name.count('.') > 1)"
+    script = "\n".join([*imports, f"import sys; print({asked})"])
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(PROJECT / "infra")}
+    )
+
+    assert done.stdout.strip() == "[]", "the providers would start later by the time that these imports take"

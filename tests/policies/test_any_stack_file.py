@@ -1,4 +1,4 @@
-"""Four thousand stack files: each is refused with reasons before anything registers, or makes a program that its policies accept."""
+"""Generated stack files: each is refused with reasons before anything registers, or makes a program that its policies accept."""
 
 import collections
 import json
@@ -12,8 +12,9 @@ from feast_eks_policies import configuration
 from tests.infra.engine import run_program, stack_config
 from tests.infra.stack_files import stack_files
 from tests.policies.recording import record
+from tests.soak import counts
 
-FILES = 4_000
+FILES = counts(1_000, soak=10_000)
 PARTS = 4
 ENVIRONMENTS = configuration.environments()
 

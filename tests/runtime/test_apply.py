@@ -41,7 +41,6 @@ def test_the_registry_equals_the_contract_in_order_and_types(applied):
     outcome = applied.apply().ok()
     assert outcome["services"] == {"attrition_model_v1": lock["services"]["attrition_model_v1"]["sha256"]}
     assert outcome["changes"] == []
-    assert outcome["materialize_may_update"] == ["feature_views", "feast_metadata"]
 
 
 def test_a_stale_contract_is_refused_with_what_differs_and_the_remedy(applied):
@@ -165,12 +164,19 @@ def test_a_view_is_not_removed_while_its_values_cannot_be(applied):
     assert registered(applied) == before
 
 
-def test_roles_that_were_not_prepared_are_refused_before_the_registry_is_changed(applied):
+def test_a_view_is_not_removed_while_it_is_loaded(applied):
+    append(applied, "feature_views.py", ANOTHER_VIEW)
+    applied.lock()
+    applied.apply().ok()
     before = registered(applied)
-    applied.add_field()
-    outcome = applied.apply(MATERIALIZE_USER="feast_nobody")
-    assert "prepare-registry" in outcome.error
+    applied.edit("feature_views.py", ANOTHER_VIEW, "")
+    applied.lock()
+    with applied.postgres.admin(applied.database) as loading:
+        loading.execute("SELECT pg_advisory_lock(hashtextextended('feast-eks:materialize:employee_attrition:another', 0))")
+        outcome = applied.apply("--wait-seconds", "1")
+    assert "another materialize run of another" in outcome.error
     assert registered(applied) == before
+    applied.apply().ok()
 
 
 def test_a_registry_that_restarts_is_waited_for(applied):
@@ -368,3 +374,21 @@ def test_an_apply_that_ends_half_way_does_not_forget_what_the_gate_needs(applied
         connection.execute("GRANT ALL ON feature_views TO feast")
     applied.edit("feature_store.yaml", "entity_key_serialization_version: 3", "entity_key_serialization_version: 2")
     assert {finding["rule"] for finding in applied.check("--against", "registry").result["findings"]} >= {"F030"}
+
+
+def test_a_function_that_gives_fewer_bits_than_declared_is_applied(applied):
+    """Feast's own inference takes nothing but the very type."""
+    append(
+        applied,
+        "feature_views.py",
+        """
+from feast.on_demand_feature_view import on_demand_feature_view
+
+
+@on_demand_feature_view(name="narrow", sources=[employee_features[["salary_band"]]], schema=[Field(name="band", dtype=Int64)], mode="pandas")
+def narrow(inputs):
+    return inputs["salary_band"].fillna(0).astype("int32").to_frame("band")
+""",
+    )
+    applied.lock()
+    assert "on_demand_views: added" in applied.apply().ok()["changes"]

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_runtime.masking import Mask
-from feature_runtime.offline_store.column_types import fits
+from feature_runtime.retrying import first_line
 from feature_runtime.settings import require_aws_role
+from feature_runtime.value_types.columns import accepts as fits
 
 
 def test_every_verb_of_the_contract_is_there(repository):
@@ -216,3 +217,21 @@ def test_which_columns_fit_which_types(column, dtype, fitting):
     }
     kind = types.get(column) or getattr(pa, column)()
     assert fits(kind, dtype) is fitting
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("one line.", "ValueError: one line"),
+        ("connection failed: refused\n\tIs the server running?", "ValueError: connection failed: refused"),
+        (
+            "specified features [Field(\n  name='a',\n), Field(\n  name='b',\n)] are missing\nmore",
+            "ValueError: specified features [Field( name='a', ), Field( name='b', )] are missing",
+        ),
+        ("2 validation errors for Config\na\n  Field required", "ValueError: 2 validation errors for Config a Field required"),
+        ("these are wrong:\n- a\n- b", "ValueError: these are wrong: - a"),
+        ("", "ValueError: no message"),
+    ],
+)
+def test_an_errors_first_line_is_never_cut_off_within_a_sentence(text, said):
+    assert first_line(ValueError(text)) == said

@@ -138,7 +138,16 @@ def test_a_source_outside_the_offline_store_is_named_in_full(monkeypatch, path, 
     assert described.get("location") == location
 
 
-@pytest.mark.parametrize(("ttl", "seconds", "registered"), [(timedelta(0), 0, 0), (None, None, 0), (timedelta(days=1), 86400, 86400)])
+@pytest.mark.parametrize(
+    ("ttl", "seconds", "registered"),
+    [
+        (timedelta(0), 0, 0),
+        (None, None, 0),
+        (timedelta(days=1), 86400, 86400),
+        (timedelta(milliseconds=500), 0.5, 0.5),
+        (timedelta(seconds=1.5), 1.5, 1.5),
+    ],
+)
 def test_a_view_without_a_ttl_is_not_one_that_lives_for_ever_but_the_registry_cannot_tell(ttl, seconds, registered):
     view = FeatureView(name="v", schema=[Field(name="a", dtype=Int64)], ttl=ttl)
     described = describe(project="p", definitions="0", entities=[], sources=[], views=[view], services=[])

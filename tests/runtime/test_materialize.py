@@ -52,13 +52,49 @@ def test_the_nightly_run_fills_a_new_field_too(applied):
 
 def test_a_row_that_came_late_is_loaded_within_the_overlap_and_not_beyond(applied, rows, midnight):
     applied.materialize("--backfill").ok()
-    now = datetime.now(UTC)
-    late, too_late = now - timedelta(hours=20), now - timedelta(hours=40)
+    # The newest row that is loaded is of midnight(1): what is older counts as loaded, but for the overlap.
+    late, too_late = datetime.now(UTC) - timedelta(hours=20), midnight(1) - timedelta(hours=1)
     applied.put(rows({101: midnight(1), 404: late, 505: too_late}))
     assert view(applied.materialize("--overlap-hours", "24"))["reason"] == "new and late rows"
     assert applied.online(404, 505)["salary_band"] == [5, None]
-    applied.materialize("--overlap-hours", "48").ok()
+    applied.materialize("--overlap-hours", "72").ok()
     assert applied.online(505)["salary_band"] == [1]
+
+
+def test_a_snapshot_is_loaded_by_the_next_run_however_late_it_lands(applied, rows, midnight):
+    applied.put(rows({101: midnight(8)}, salary_band=1))
+    applied.materialize("--end", (midnight(7) + timedelta(hours=2)).isoformat()).ok()
+    for night in (6, 5, 4, 3):
+        applied.materialize("--end", (midnight(night) + timedelta(hours=2)).isoformat()).ok()
+    applied.put([*rows({101: midnight(8)}, salary_band=1), *rows({101: midnight(6)}, salary_band=5)])
+    loaded = view(applied.materialize("--end", (midnight(2) + timedelta(hours=2)).isoformat()))
+    assert (loaded["newest_event_time"], loaded["start"]) == (midnight(6).isoformat(), midnight(8).isoformat())
+    assert applied.online(101)["salary_band"] == [5]
+
+
+def test_the_second_part_of_a_snapshot_is_loaded_however_late_it_lands(applied, rows, midnight):
+    first = rows({101: midnight(6)})
+    applied.put(first)
+    for night in (5, 3):
+        applied.materialize("--end", midnight(night).isoformat()).ok()
+    applied.put([*first, *rows({404: midnight(6)})])
+    assert view(applied.materialize())["rows_read"] == 2
+    assert applied.online(404)["salary_band"] == [5]
+
+
+def test_an_online_store_that_comes_back_older_is_caught_up_by_the_next_run(applied, rows, midnight, redis_admin):
+    applied.put(rows({101: midnight(7), 202: midnight(7)}, salary_band=1))
+    applied.materialize("--end", midnight(6).isoformat()).ok()
+    backup = {key: redis_admin.dump(key) for key in redis_admin.scan_iter()}
+    applied.put([*rows({101: midnight(7), 202: midnight(7)}, salary_band=1), *rows({101: midnight(5)}, salary_band=5)])
+    applied.materialize("--end", midnight(3).isoformat()).ok()
+    assert applied.online(101, 202)["salary_band"] == [5, 1]
+    redis_admin.flushall()
+    for key, value in backup.items():
+        redis_admin.restore(key, 0, value)
+    assert applied.online(101)["salary_band"] == [1], "the test must start from the loss that it repairs"
+    assert view(applied.materialize())["reason"] == "new and late rows"
+    assert applied.online(101, 202)["salary_band"] == [5, 1]
 
 
 def test_a_corrected_row_replaces_the_one_of_the_same_time(applied, rows, midnight):
@@ -102,12 +138,11 @@ def test_a_window_that_ends_in_the_future_is_refused(applied):
     assert "in the future" in applied.materialize("--end", tomorrow).error
 
 
-def test_a_window_starts_at_the_overlap_even_after_a_watermark_in_the_future(applied, rows, midnight):
+def test_what_other_tools_say_of_loads_in_the_registry_moves_no_window(applied, rows, midnight):
     applied.materialize("--backfill").ok()
     # What `feast materialize … 2099-01-01` leaves behind.
-    poison = applied.environment("materialize")
     before = dict(os.environ)
-    os.environ.update(poison)
+    os.environ.update(applied.environment("apply"))
     try:
         store = FeatureStore(config=load_repo_config(applied.repo, applied.repo / "feature_store.yaml"))
         poisoned = store.get_feature_view(VIEW)
@@ -119,6 +154,12 @@ def test_a_window_starts_at_the_overlap_even_after_a_watermark_in_the_future(app
     assert view(applied.materialize())["rows_written"] == 1
 
 
+def test_a_load_writes_nothing_into_the_registry(applied):
+    before = applied.registry_rows()
+    applied.materialize("--backfill").ok()
+    assert applied.registry_rows() == before, "written back, a view that `apply` changes at the same time would be undone"
+
+
 def test_a_lost_online_store_is_filled_again(applied, redis_admin):
     applied.materialize("--backfill").ok()
     redis_admin.flushall()
@@ -126,12 +167,12 @@ def test_a_lost_online_store_is_filled_again(applied, redis_admin):
     assert applied.online(202)["salary_band"] == [3]
 
 
-def test_a_lost_registry_makes_everything_count_as_not_loaded(applied, applied_database):
+def test_a_lost_registry_needs_nothing_loaded_again(applied, applied_database):
     applied.materialize("--backfill").ok()
     with applied.postgres.admin() as admin:
         admin.execute(f"DROP DATABASE {applied.database} WITH (FORCE)")
         admin.execute(f"CREATE DATABASE {applied.database} TEMPLATE {applied_database} OWNER feast")
-    assert view(applied.materialize("--backfill"))["reason"] == "never loaded"
+    assert view(applied.materialize("--backfill"))["loaded"] is False
 
 
 def test_a_load_without_rows_is_not_taken_for_done(applied, rows, midnight):
@@ -157,17 +198,52 @@ def test_a_terminated_run_says_so_and_stops(applied, rows, midnight, redis_admin
 
 
 def waits_to_write(redis_admin):
-    if not any(client["user"] == "feast-materialize" and client["cmd"] == "hset" for client in redis_admin.client_list()):
+    # Its claim to the view comes first.
+    if not any(client["user"] == "feast-materialize" and client["cmd"] == "set" for client in redis_admin.client_list()):
         raise LookupError
 
 
-def test_two_runs_do_not_load_at_once(applied):
-    with applied.postgres.admin(applied.database) as connection:
-        name = "feast-eks:materialize:employee_attrition"
-        connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+def hold_lock(applied, named):
+    connection = applied.postgres.admin(applied.database)
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"feast-eks:materialize:employee_attrition:{named}"])
+    return connection
+
+
+def test_two_runs_do_not_load_one_view_at_once(applied):
+    with hold_lock(applied, VIEW):
         outcome = applied.materialize("--backfill", "--wait-for-others-seconds", "1")
-    assert "another materialize run" in outcome.error
+    assert f"another materialize run of {VIEW}" in outcome.error
     view(applied.materialize("--backfill"))
+
+
+def test_a_view_is_loaded_while_another_run_loads_another_view(applied):
+    with hold_lock(applied, "another_view"):
+        assert view(applied.materialize("--backfill", "--wait-for-others-seconds", "1"))["rows_written"] == 3
+
+
+def test_a_run_that_lost_its_lock_writes_nothing(applied, rows, midnight, redis_admin):
+    redis_admin.client_pause(120_000, all=False)
+    try:
+        running = applied.start(["materialize"], applied.environment("materialize"))
+        wait_for(lambda: waits_to_write(redis_admin), LookupError)
+        with applied.postgres.admin(applied.database) as admin:
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        assert "the lock of this materialize run is lost" in running.wait(60).error
+    finally:
+        redis_admin.client_unpause()
+    assert not list(redis_admin.scan_iter(b"*employee_id*"))
+    assert view(applied.materialize())["rows_written"] == 3
+
+
+def test_a_view_that_apply_removes_is_not_loaded_by_a_run_that_waited(applied, redis_admin):
+    with hold_lock(applied, VIEW) as connection:
+        waiting = applied.start(["materialize"], applied.environment("materialize"))
+        wait_for(lambda: says_it_waits(waiting), LookupError, FileNotFoundError)
+        with applied.postgres.admin(applied.database) as admin:
+            admin.execute("DELETE FROM feature_views")
+        connection.execute("SELECT pg_advisory_unlock_all()")
+        assert view(waiting.wait(60))["reason"] == "no longer in the registry"
+    assert not redis_admin.exists(RECORD)
 
 
 def test_a_manual_run_beside_the_nightly_one_waits_for_it(applied, redis_admin):

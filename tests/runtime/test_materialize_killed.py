@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from tests.soak import counts
+
 VIEW = "employee_features"
 RECORD = f"feast-eks:loaded:employee_attrition:{VIEW}"
 EMPLOYEES = 12_000
-KILLS = 20
+KILLS = counts(6, soak=20)
 SEED = 20260504
 
 

@@ -3,9 +3,6 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from feast import FeatureView
-from feast.protos.feast.core.FeatureView_pb2 import FeatureView as Proto
-
 VIEW = "employee_features"
 RECORD = f"feast-eks:loaded:employee_attrition:{VIEW}"
 
@@ -109,8 +106,22 @@ def test_a_field_of_another_type_is_loaded_anew_as_that_type(applied, view_colum
     assert {type(value) for value in values} == {float}
 
 
-def test_the_load_is_recorded_where_feast_looks(applied, midnight):
-    applied.materialize("--backfill", "--end", midnight(0).isoformat()).ok()
-    listed = applied.registry_rows("SELECT feature_view_proto FROM feature_views")[0][0]
-    recorded = FeatureView.from_proto(Proto.FromString(bytes(listed)))
-    assert recorded.most_recent_end_time == midnight(0)
+def test_a_look_back_with_another_schema_replaces_nothing_newer(applied, rows, midnight, redis_admin):
+    applied.put(rows({101: midnight(1), 202: midnight(5)}, salary_band=2))
+    applied.materialize("--backfill").ok()
+    applied.add_field("age")
+    applied.apply().ok()
+    applied.put(rows({101: midnight(4), 202: midnight(4)}, salary_band=5))
+    loaded = view(applied.materialize("--end", midnight(3).isoformat()))
+    assert loaded["reason"] == "loaded with another schema"
+    assert applied.online(101, 202)["salary_band"] == [2, 5]
+    assert json.loads(redis_admin.get(RECORD))["end"] == midnight(3).isoformat(), "what is younger has not been loaded with this schema"
+
+
+def test_a_ttl_of_any_length_lets_all_rows_count(applied, rows, midnight):
+    for before, days in (("days=7", 365 * 500), (f"days={365 * 500}", 365 * 3000)):
+        applied.edit("feature_views.py", before, f"days={days}")
+        applied.lock()
+        applied.apply().ok()
+        applied.put(rows({101: midnight(1), 202: midnight(20_000)}))
+        assert view(applied.materialize("--backfill"))["rows_written"] == 2

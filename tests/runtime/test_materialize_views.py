@@ -1,5 +1,6 @@
 """Views of other kinds than the example's: pushed to, without entities, with composite keys, left to Feast's engine."""
 
+import argparse
 import textwrap
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.types import Array, Float32, Int64, Json, String
+
+from feature_runtime import materialize as verb
+from feature_runtime.loading import columnar
+from feature_runtime.loading.loads import Load
+from feature_runtime.refusal import Refusal
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -60,6 +66,15 @@ def put(directory, rows):
         }
     )
     pq.write_table(table, directory / "shops.parquet")
+
+
+@pytest.fixture
+def materialize_here(repo, monkeypatch):
+    """A run in this process, so that a part of it can be replaced."""
+    monkeypatch.setenv("FEATURE_REPO_DIR_ENV_VAR", str(repo))
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    return lambda *arguments: verb.run(parser.parse_args(arguments))
 
 
 @pytest.fixture
@@ -115,3 +130,68 @@ def test_two_dead_sources_are_both_named_after_all_views_are_loaded(repo, materi
     outcome = materialize()
     assert all(name in outcome.error for name in ("'plain'", "'pushed'", "'whole'", "'checked'"))
     assert set(outcome.result["views"]) == {"plain", "pushed", "whole", "checked"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--backfill"]])
+def test_rows_that_a_load_left_out_fail_the_run_and_nothing_is_recorded(repo, materialize_here, redis_admin, monkeypatch, arguments):
+    yesterday = NOW - timedelta(days=1)
+    monkeypatch.setattr(verb, "load_by_column", lambda *_, **__: Load(read=1, written=1, oldest=yesterday, newest=yesterday))
+    with pytest.raises(Refusal, match="'plain' left rows out") as refused:
+        materialize_here("--views", "plain", "pushed", *arguments)
+    assert str(NOW) in str(refused.value)
+    assert set(refused.value.details["views"]) == {"plain", "pushed"}, "the other views must be loaded all the same"
+    assert not redis_admin.exists("feast-eks:loaded:shops:plain")
+
+
+def test_what_arrives_while_a_load_runs_is_left_to_the_next_one(repo, materialize_here, monkeypatch):
+    rows = columnar.newest_rows
+
+    def while_it_grows(scan, **options):
+        tables = list(rows(scan, **options))
+        put(repo, [("a", 1, 9.0, [], NOW + timedelta(milliseconds=1))])
+        yield from tables
+
+    monkeypatch.setattr(columnar, "newest_rows", while_it_grows)
+    put(repo, [("a", 1, 0.5, [], NOW)])
+    assert materialize_here("--views", "plain")["views"]["plain"]["loaded"]
+    monkeypatch.setattr(columnar, "newest_rows", rows)
+    materialize_here("--views", "plain")
+    assert online(repo, ["plain:turnover"], {"shop_id": "a", "weekday": 1}) == [[9.0]]
+
+
+def test_a_load_that_another_one_overtakes_stops_without_any_lock(repo, materialize, materialize_here, monkeypatch):
+    rows = columnar.newest_rows
+
+    def while_another_loads(scan, **options):
+        tables = list(rows(scan, **options))
+        put(repo, [("a", 1, 9.0, [], NOW + timedelta(milliseconds=1))])
+        materialize("--views", "plain").ok()
+        yield from tables
+
+    monkeypatch.setattr(columnar, "newest_rows", while_another_loads)
+    with pytest.raises(Refusal, match="another run has begun"):
+        materialize_here("--views", "plain")
+    assert online(repo, ["plain:turnover"], {"shop_id": "a", "weekday": 1}) == [[9.0]], "older values have replaced newer ones"
+
+
+def test_the_engine_of_feast_stops_too_when_another_load_overtakes_it(repo, materialize, materialize_here, monkeypatch):
+    load = verb.load_by_feast
+
+    def while_another_loads(*arguments, **options):
+        materialize("--views", "checked").ok()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(verb, "load_by_feast", while_another_loads)
+    with pytest.raises(Refusal, match="another run has begun"):
+        materialize_here("--views", "checked")
+
+
+def test_no_kind_of_load_writes_into_the_registry(repo, materialize):
+    materialize().ok()
+    views = FeatureStore(repo_path=str(repo)).list_batch_feature_views()
+    assert [view.materialization_intervals for view in views] == [[]] * 4
+
+
+def test_views_that_are_loaded_apart_are_left_out(repo, materialize):
+    assert set(materialize("--without", "plain", "whole").ok()["views"]) == {"checked", "pushed"}
+    assert "there is no feature view nothing" in materialize("--without", "nothing").error

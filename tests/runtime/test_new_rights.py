@@ -48,7 +48,7 @@ def test_a_right_that_is_not_known_yet_is_waited_for(view, denied, monkeypatch, 
     monkeypatch.setenv("AWS_WORKLOAD_IDENTITY", "pod_identity")
     asked = denied(2)
     with pytest.raises(Refusal, match="has no file at"):  # it got as far as looking
-        source.ViewSource(view, tmp_path).schema()
+        source.ViewSource(view, tmp_path).problems()
     assert len(asked) == 3
 
 
@@ -57,7 +57,7 @@ def test_a_right_that_does_not_come_is_named(view, denied, monkeypatch, tmp_path
     monkeypatch.setattr(source, "NEW_RIGHT_SECONDS", 0.05)
     denied(1_000_000)
     with pytest.raises(Refusal, match="may not be read: PermissionError: Forbidden") as refused:
-        source.ViewSource(view, tmp_path).schema()
+        source.ViewSource(view, tmp_path).problems()
     assert refused.value.exit_code == 1, "its Job ends, with this reason"
 
 
@@ -65,5 +65,5 @@ def test_a_key_that_may_not_read_is_not_waited_for(view, denied, monkeypatch, tm
     monkeypatch.delenv("AWS_WORKLOAD_IDENTITY", raising=False)
     asked = denied(1_000_000)
     with pytest.raises(Refusal, match="may not be read"):
-        source.ViewSource(view, tmp_path).schema()
+        source.ViewSource(view, tmp_path).problems()
     assert len(asked) == 1

@@ -10,9 +10,10 @@ from feast.types import Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_runtime.loading import newest, scan
+from feature_runtime.loading import newest
 from feature_runtime.loading.scan import Scan
 from feature_runtime.loading.window import Window
+from feature_runtime.offline_store import parquet_files
 from feature_runtime.offline_store.source import ViewSource
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
@@ -52,7 +53,7 @@ def table_of(rows, unit="us", zone="UTC"):
 def picked(path, part_bytes=8 << 20, **options):
     view = view_of(path, **options)
     found = Scan(view=view, source=ViewSource(view, path), window=WINDOW)
-    return [row for table in newest.newest_rows(found, part_bytes=part_bytes) for row in table.to_pylist()], found
+    return [row for table in newest.newest_rows(found, part_bytes=part_bytes) for row in found.named(table).to_pylist()], found
 
 
 def plainly(rows):
@@ -70,7 +71,7 @@ def plainly(rows):
 def somewhere(request, monkeypatch):
     if request.param == "by way of the disk":
         # A part of a few rows, read a few rows at a time.
-        monkeypatch.setattr(scan, "BATCH_ROWS", 7)
+        monkeypatch.setattr(parquet_files, "BATCH_ROWS", 7)
         return 200
     return 8 << 20
 
@@ -86,9 +87,9 @@ def test_it_is_what_a_plain_loop_picks(tmp_path, somewhere, rows, group, unit, z
     assert {(row["number"], row["word"]): row["value"] for row in found} == plainly(rows)
     assert len(found) == len(plainly(rows)), "an entity came twice"
     inside = [row for row in rows if row[2] and WINDOW.start <= row[2] <= WINDOW.end]
-    assert counted.without_key == sum(row[0] is None or row[1] is None for row in inside)
-    assert counted.without_time == sum(row[2] is None for row in rows)
-    assert counted.rows == len(inside) - counted.without_key
+    assert counted.left_out.without_key == sum(row[0] is None or row[1] is None for row in inside)
+    assert counted.left_out.without_time == sum(row[2] is None for row in rows)
+    assert counted.rows == len(inside) - counted.left_out.without_key
 
 
 def test_a_folder_of_files_is_one_source_even_when_they_differ_in_types(tmp_path):

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_runtime.offline_store import point_in_time
-from feature_runtime.offline_store.history import TIME, History, as_integers, field_column
+from feature_runtime.offline_store.history import History
 from feature_runtime.offline_store.joined_view import JoinedView, time_unit
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
+from feature_runtime.offline_store.rows import TIME, as_integers, field_column
 from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.refusal import Refusal

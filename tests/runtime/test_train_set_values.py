@@ -10,8 +10,8 @@ import pytest
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import UnixTimestamp
 
-from feature_runtime.offline_store.history import as_served
 from feature_runtime.online_store.values import serialized
+from feature_runtime.value_types.columns import as_column as as_served
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 UTC_TIME = pa.timestamp("us", tz="UTC")
@@ -117,8 +117,7 @@ COMPUTED = """\
 
     @on_demand_feature_view(mode="python", sources=[asked, known], schema=[Field(name="seen", dtype=String)])
     def computed(inputs):
-        # Feast tries it without keys.
-        columns = [inputs.get("born", ["none"]), *(inputs[name] for name in ("amount", "share", "since", "word", "number"))]
+        columns = [inputs[name] for name in ("born", "amount", "share", "since", "word", "number")]
         return {"seen": ["; ".join(map(str, row)) for row in zip(*columns, strict=True)]}
 
     model_v1 = FeatureService(name="model_v1", features=[known, computed])

@@ -14,7 +14,7 @@ from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.permissions.permission import Permission
 
-from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256, service_sha256
+from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256, seconds, service_sha256
 from feature_runtime.definitions.feature_repo import OWN_PREFIX, Definitions
 from feature_runtime.definitions.transformations import sha256_of_source
 from feature_runtime.refusal import Refusal
@@ -110,7 +110,7 @@ def describe_view(view: FeatureView) -> Description:
         "entities": [name for name in view.entities if name != DUMMY_ENTITY_NAME],
         "entity_columns": _columns(view),
         "features": _fields(view.features),
-        "ttl_seconds": int(view.ttl.total_seconds()) if view.ttl is not None else None,
+        "ttl_seconds": seconds(view.ttl) if view.ttl is not None else None,
         "online": view.online,
         "source": view.batch_source.name if view.batch_source else None,
         **_set(

@@ -15,7 +15,7 @@ from feature_runtime import contract
 from feature_runtime.gate.comparison import Contract, Snapshot
 from feature_runtime.gate.judgement import Verdict
 from feature_runtime.refusal import Refusal
-from feature_runtime.registry.access import registered_contract
+from feature_runtime.registry.access import registered_contract, sha256_of_registered
 
 TAG = "feast-eks/gate"
 
@@ -29,13 +29,26 @@ def registered_snapshot(store: FeatureStore, definitions_sha256: str = "") -> Sn
     return Snapshot(contract=_with(registered, record.get("beyond", {})), stores=record.get("stores", {}))
 
 
-def record(store: FeatureStore, project: Project, lock: Contract, stores: dict[str, Any], verdict: Verdict) -> None:
-    """Remember the contract's part that the registry cannot hold, the stores, and which waivers were used."""
+def record(
+    store: FeatureStore, project: Project, lock: Contract, stores: dict[str, Any], verdict: Verdict, *, registered: Contract
+) -> None:
+    """Remember the contract's part that the registry cannot hold, the stores, and which waivers were used.
+
+    Written last, with the digest of what the registry says then: one that says something else is half-way to something else.
+    """
     waived = [{"rule": finding.rule, "object": finding.object, "reason": finding.waived} for finding in verdict.findings if finding.waived]
-    text = json.dumps({"beyond": beyond(lock), "stores": stores, "waived": waived}, sort_keys=True, separators=(",", ":"))
+    remembered = {"beyond": beyond(lock), "stores": stores, "waived": waived, "registered_sha256": sha256_of_registered(registered)}
+    text = json.dumps(remembered, sort_keys=True, separators=(",", ":"))
     if _text(store, project.name) != text:
         project.tags = {**project.tags, TAG: text}
         store.registry.apply_project(project, commit=True)
+
+
+def is_whole(store: FeatureStore) -> bool | None:
+    """Whether the registry, as it was read last, says what the last `apply` left there; None where nothing tells."""
+    text = store.registry.get_project(store.project, allow_cache=True).tags.get(TAG)
+    sha256 = json.loads(text).get("registered_sha256") if text else None
+    return None if sha256 is None else sha256 == sha256_of_registered(registered_contract(store, "", refresh=False))
 
 
 def keep_record(store: FeatureStore, project: Project) -> None:

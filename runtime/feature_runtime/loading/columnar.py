@@ -15,6 +15,7 @@ from feature_runtime.loading.scan import Scan
 from feature_runtime.loading.window import Window
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.online_store import Keep, PipelinedRedisOnlineStore
+from feature_runtime.online_store.load_records import Claim
 from feature_runtime.progress import say
 from feature_runtime.value_types.columns import incomplete
 
@@ -43,31 +44,37 @@ def load_by_column(
     window: Window,
     *,
     memory_mib: int,
+    claim: Claim,
     retry: Callable[[str, Callable[[], Any]], Any],
 ) -> Load:
     """Load the newest row of every entity within the window.
 
     Raises:
-        Refusal: the source cannot be read, or Redis stays away.
+        Refusal: the source cannot be read, Redis stays away, or the claim does not stand any more.
         ValueError, TypeError: a value is not of its field's type.
     """
     scan = Scan(view=view, source=ViewSource(view, repo), window=window)
     online_store = store.provider.online_store
-    keep = _keep(view, window)
+    keep = keep_of(view, window, claim)
+
+    def write(batch: pa.RecordBatch) -> int:
+        written: int = online_store.write_arrow(store.config, view, batch, keep=keep, claim=claim)
+        claim.confirm()
+        return written
+
     load = Load()
     started = said = time.monotonic()
     for table in newest_rows(scan, part_bytes=(memory_mib << 20) // PARTS):
-        for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        for batch in scan.named(table).to_batches(max_chunksize=BATCH_ROWS):
             load.incomplete.update(_incomplete(view, batch))
-            load.written += retry("writing", partial(online_store.write_arrow, store.config, view, batch, keep=keep))
+            load.written += retry("writing", partial(write, batch))
             if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
                 say(f"materialize: {view.name}: {load.written} rows written after {said - started:.0f} s")
         # Arrow keeps what it once took; given back, memory stays flat however many parts there are.
         pa.default_memory_pool().release_unused()
-    load.read, load.without_key, load.without_time = scan.rows, scan.without_key, scan.without_time
+    load.read, load.left_out = scan.rows, scan.left_out
     load.oldest, load.newest = scan.oldest, scan.newest
-    store.registry.apply_materialization(view, store.project, window.start, window.end)
     return load
 
 
@@ -77,12 +84,13 @@ def _incomplete(view: FeatureView, batch: pa.RecordBatch) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _keep(view: FeatureView, window: Window) -> Keep:
+def keep_of(view: FeatureView, window: Window, claim: Claim) -> Keep:
     """Which stored rows stay.
 
     Feast keeps a stored row of the same time. So a field added to a view would stay empty until newer rows come, and a
-    corrected row would never arrive. The source's newest row per entity is the truth, and one run writes at a time.
-    Only where newer values may be stored on purpose, those stay: in a view that is also pushed to, and when a window
-    ends before one that was loaded already.
+    corrected row would never arrive. The source's newest row per entity is the truth, also where a newer one was
+    withdrawn, and a load that is overtaken stops (see `Claim`). Only where newer values may be stored on purpose, those
+    stay: in a view that is also pushed to, when a window ends before one that was loaded already, and after a load that
+    did not end, whose window nobody knows.
     """
-    return Keep.NEWER if view.stream_source is not None or window.looks_back else Keep.NOTHING
+    return Keep.NEWER if view.stream_source is not None or window.looks_back or claim.unfinished else Keep.NOTHING

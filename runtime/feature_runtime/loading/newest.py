@@ -1,7 +1,7 @@
 """Of every entity the newest row, however many rows there are: memory stays the same, the disk takes the rest.
 
-Newest is the greatest event timestamp, then the greatest created timestamp, then the later row of the file. What does
-not fit goes to disk in parts, by the hash of the entity's key; then one part after the other is looked at.
+What is newest, `offline_store.rows` says. What does not fit goes to disk in parts, by the hash of the entity's key; then
+one part after the other is looked at.
 """
 
 import tempfile
@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from feature_runtime.loading.scan import Scan, microseconds
+from feature_runtime.loading.scan import Scan
+from feature_runtime.offline_store.rows import ranks
 
 MOST_PARTS = 512
 HASHED_BITS = 32
@@ -93,19 +94,14 @@ def _read(path: Path, scan: Scan, part_bytes: int) -> Iterator[pa.Table]:
 
 
 def _newest(table: pa.Table, scan: Scan) -> pa.Table:
-    source = scan.view.batch_source
-    times = [microseconds(table.column(source.timestamp_field))]
-    if source.created_timestamp_column:
-        times.insert(0, microseconds(table.column(source.created_timestamp_column)))
-    # Stable: of equal times the later row of the file comes later.
-    order = np.lexsort(times)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    rank = ranks(table)
     keyed = table.select(scan.keys).append_column("\0rank", pa.array(rank))
     best = keyed.group_by(scan.keys, use_threads=False).aggregate([("\0rank", "max")]).column("\0rank_max").to_numpy()
     if len(best) == table.num_rows:
         return table
-    return table.take(pa.array(np.sort(order[best]))).combine_chunks()
+    newest = np.zeros(table.num_rows, np.bool_)
+    newest[best] = True
+    return table.filter(pa.array(newest[rank])).combine_chunks()
 
 
 def _parts(table: pa.Table, keys: list[str], parts: int) -> npt.NDArray[np.int64]:

@@ -8,6 +8,8 @@ from feast import FeatureView
 from feature_runtime.online_store.load_records import LoadRecord, schema_sha256
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(1678, 1, 1, tzinfo=UTC)
+"""No window starts before: columns that count nanoseconds hold no earlier year."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,24 +30,19 @@ class Window:
 
 def window_of(view: FeatureView, record: LoadRecord | None, *, end: datetime, overlap: timedelta, only_new: bool) -> Window | None:
     """What to load of a view; None when `only_new` and nothing is new."""
+    reach = end - EARLIEST
     # Without a ttl values never age: everything counts.
-    oldest = end - view.ttl if view.ttl else BEGINNING
-    last_end = view.most_recent_end_time
-    if record is None or last_end is None:
+    oldest = end - min(view.ttl or reach, reach)
+    if record is None:
         return Window(start=oldest, end=end, reason="never loaded", catches_up=False)
+    looks_back = end < record.end
     if record.schema_sha256 != schema_sha256(view):
-        return Window(start=oldest, end=end, reason="loaded with another schema", catches_up=False)
+        return Window(start=oldest, end=end, reason="loaded with another schema", catches_up=False, looks_back=looks_back)
     if only_new:
         return None
-    # A watermark in the future, left by another tool, must not hide rows for ever.
-    last_end = min(aware(last_end), end)
-    return Window(
-        start=max(oldest, last_end - overlap),
-        end=end,
-        reason="new and late rows",
-        catches_up=True,
-        looks_back=end < record.end,
-    )
+    # What is newer than the newest row loaded cannot have been loaded, however late it came.
+    start = min(min(record.end, end) - min(overlap, reach), record.newest_event_time)
+    return Window(start=max(oldest, start), end=end, reason="new and late rows", catches_up=True, looks_back=looks_back)
 
 
 def aware(moment: datetime) -> datetime:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 from feast import FeatureView
 
-from feature_runtime.offline_store.history import History, unit_of
+from feature_runtime.offline_store.history import History
+from feature_runtime.offline_store.rows import unit_of
 from feature_runtime.offline_store.vector import Part
 
 
@@ -55,7 +56,7 @@ def joined_views(parts: Iterable[Part], repo: Path) -> list[JoinedView]:
 
 def time_unit(labels: pa.DataType, views: Iterable[JoinedView]) -> str:
     """The unit in which the labels' and all views' times can be compared exactly."""
-    return unit_of(labels, *(kind for view in views for kind in view.history.times))
+    return unit_of(labels, *(view.history.kind for view in views))
 
 
 def ttl_of(view: FeatureView, unit: str) -> int:

@@ -13,12 +13,12 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.csv as pc_csv
-import pyarrow.dataset as ds
 from feast.types import FeastType
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from feature_runtime.offline_store.history import TIME, as_integers, field_column, parquet_batches
-from feature_runtime.offline_store.source import S3_CLIENT, UNREADABLE
+from feature_runtime.offline_store.parquet_files import ParquetFiles
+from feature_runtime.offline_store.rows import TIME, as_integers, field_column
+from feature_runtime.offline_store.source import UNREADABLE, s3_options
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import offline_store_endpoint
@@ -47,13 +47,13 @@ class Expected:
 
 def open_location(location: str) -> tuple[Any, str]:
     """The file system (fsspec) of a path or an `s3://` URI, and the path in it."""
-    options: dict[str, Any] = {}
-    if location.startswith("s3://"):
-        options = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
-        if endpoint := offline_store_endpoint():
-            options["client_kwargs"] = {"endpoint_url": endpoint}
-    filesystem, path = fsspec.url_to_fs(location, **options)
+    filesystem, path = fsspec.url_to_fs(location, **options_of(location))
     return filesystem, str(path)
+
+
+def options_of(location: str) -> dict[str, Any]:
+    """What the file system of a location is opened with."""
+    return s3_options(offline_store_endpoint()) if location.startswith("s3://") else {}
 
 
 @dataclass
@@ -135,19 +135,19 @@ def read_labels(location: str, expected: Expected, directory: Path) -> Labels:
 
 def _open(location: str, expected: Expected) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     filesystem, path = open_location(location)
-    if not filesystem.exists(path):
-        raise FileNotFoundError("there is no such file")
-    arrow = PyFileSystem(FSSpecHandler(filesystem)) if location.startswith("s3://") else None
     if path.endswith((".csv", ".csv.gz")):
+        if not filesystem.exists(path):
+            raise FileNotFoundError("there is no such file")
+        arrow = PyFileSystem(FSSpecHandler(filesystem)) if location.startswith("s3://") else None
         # Without being told, "0042" would be read as a number.
         types = {name: kind for name, dtype in expected.typed.items() if (kind := arrow_type(dtype)) is not None}
         source = arrow.open_input_stream(path) if arrow else path
         reader = pc_csv.open_csv(source, convert_options=pc_csv.ConvertOptions(column_types=types))
         return reader.schema, iter(reader)
-    dataset = ds.dataset(path, filesystem=arrow, format="parquet")
+    files = ParquetFiles(location, **options_of(location))
     # Batches do not tell which columns a file calls REQUIRED.
-    schema = pa.schema([column.with_nullable(True) for column in dataset.schema])
-    return schema, parquet_batches(dataset, schema.names)
+    schema = files.schema(texts={name for name, dtype in expected.typed.items() if str(dtype) == "String"})
+    return schema, files.batches(schema)
 
 
 def _schema_problems(schema: pa.Schema, expected: Expected) -> list[str]:

@@ -1,9 +1,9 @@
 """The point-in-time join: for every label what was known of its entities at its time, and nothing later.
 
-Of a view's rows for the label's entity the newest counts whose event timestamp is at most the label's time and, when
-the view has a ttl, at least the label's time less the ttl: both bounds included, as in Feast's own offline stores. Of
-rows of one event timestamp the one created last counts, of those the last in the source. Every label comes back
-exactly once, in its place, whatever else is equal to it; where no row counts its features are null.
+Of a view's rows for the label's entity the newest counts (which that is, `rows` says) whose event timestamp is at most
+the label's time and, when the view has a ttl, at least the label's time less the ttl: both bounds included, as in
+Feast's own offline stores. Every label comes back exactly once, in its place, whatever else is equal to it; where no row
+counts its features are null.
 
 Two passes over the history, both in pieces of bounded size. The first reads only keys and times and finds the time of
 each label's row; the second takes the features of these rows. So nothing that grows with the history is ever held or
@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_runtime.offline_store.history import CREATED, TIME, Span, field_column, rows_of
 from feature_runtime.offline_store.joined_view import JoinedView, ttl_of
+from feature_runtime.offline_store.rows import CREATED, NEWEST_FIRST, PLACE, TIME, Span, field_column, rows_of
 from feature_runtime.offline_store.table_engine import connect
 from feature_runtime.refusal import Refusal
 
@@ -29,7 +29,6 @@ PIECE_ROWS = 500_000
 PIECE_SHARE = 8
 """A piece of history takes at most this fraction of the engine's memory."""
 OUT_ROWS = 65_536
-ROW = "n"
 MIB = 2**20
 
 
@@ -151,17 +150,17 @@ def _take_rows(engine: duckdb.DuckDBPyConnection, place: _Place, settings: JoinS
     columns = "".join(f", piece.{name}" for name in place.features)
     created = f"piece.{CREATED}" if place.joined.history.has_created else f"NULL::BIGINT AS {CREATED}"
     query = (
-        f"SELECT found.id, piece.{ROW}, {created}, piece.{TIME} AS at{columns} FROM piece "
+        f"SELECT found.id, piece.{PLACE}, {created}, piece.{TIME}{columns} FROM piece "
         f"JOIN {place.found} AS found ON piece.{TIME} = found.best{same}"
     )
-    rows = _make(engine, place.rows, _numbered(_rows(place, settings, span, whole=True), ROW), query)
+    rows = _make(engine, place.rows, _numbered(_rows(place, settings, span, whole=True), PLACE), query)
     distinct = engine.sql(f"SELECT count(DISTINCT id) FROM {place.rows}").fetchall()[0][0] if rows else 0
     if distinct != wanted:
         raise Refusal(f"the source of the feature view {place.joined.view.name!r} changed while it was read. Run it again.")
     if rows != wanted:
         engine.execute(
-            f"DELETE FROM {place.rows} WHERE (id, {ROW}) NOT IN (SELECT (id, {ROW}) FROM (SELECT id, {ROW}, row_number() OVER "
-            f"(PARTITION BY id ORDER BY {CREATED} DESC NULLS LAST, {ROW} DESC) AS place FROM {place.rows}) WHERE place = 1)"
+            f"DELETE FROM {place.rows} WHERE (id, {PLACE}) NOT IN (SELECT (id, {PLACE}) FROM (SELECT id, {PLACE}, row_number() OVER "
+            f"(PARTITION BY id ORDER BY {NEWEST_FIRST}) AS place FROM {place.rows}) WHERE place = 1)"
         )
     return True
 
@@ -171,7 +170,7 @@ def _result(engine: duckdb.DuckDBPyConnection, places: Sequence[_Place], filled:
     joins = [f" LEFT JOIN {place.rows} ON labels.id = {place.rows}.id" for place in filled]
     for place in places:
         view, table, there = place.joined, place.rows, place in filled
-        columns.append(f"{table}.at" if there else "NULL::BIGINT")
+        columns.append(f"{table}.{TIME}" if there else "NULL::BIGINT")
         columns += [f"{table}.{name}" if there else "NULL" for name in place.features]
         names += [view.time_column, *(view.column(name) for name in view.features)]
     query = f"SELECT {', '.join(columns) or 'labels.id'} FROM labels{''.join(joins)} ORDER BY labels.id"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_runtime.offline_store.history import Span, field_column, rows_of, unit_of
 from feature_runtime.offline_store.joined_view import JoinedView, ttl_of
 from feature_runtime.offline_store.point_in_time import MIB, PIECE_ROWS, PIECE_SHARE
+from feature_runtime.offline_store.rows import Span, epoch_microseconds, field_column, rows_of, unit_of
 from feature_runtime.offline_store.table_engine import connect
 
 
@@ -76,12 +76,7 @@ def _keys(
 
 def _span(view: JoinedView, end: datetime) -> Span:
     """The time in which a view's rows count at `end`."""
-    unit = unit_of(*view.history.times)
+    unit = unit_of(view.history.kind)
     latest = epoch_microseconds(end) * (1_000 if unit == "ns" else 1)
     ttl = ttl_of(view.view, unit)
     return Span(unit=unit, earliest=latest - ttl if ttl else None, latest=latest)
-
-
-def epoch_microseconds(moment: datetime) -> int:
-    """A moment in microseconds since 1970, exactly."""
-    return int(pa.scalar(moment, pa.timestamp("us", tz="UTC")).cast(pa.int64()).as_py())

@@ -6,29 +6,49 @@ Only files (parquet, local or on S3) are looked into; other kinds of sources are
 import functools
 import operator
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from feast import FeatureView, Field, FileSource
+from feast import FeatureView, FileSource
 from feast.data_format import ParquetFormat
-from pyarrow.fs import FSSpecHandler, PyFileSystem
 
+from feature_runtime.offline_store.parquet_files import UNKNOWN, File, Misfit, ParquetFiles, common_type, converted
+from feature_runtime.offline_store.rows import (
+    BEGINNING,
+    CREATED,
+    LEAST,
+    PER_SECOND,
+    TIME,
+    Span,
+    field_column,
+    in_utc,
+    ranks,
+    span_of,
+    unit_of,
+    whole_numbers,
+)
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import has_aws_role
-from feature_runtime.value_types.columns import as_column, misfit, pylist
+from feature_runtime.value_types.columns import arrow_type, as_column, misfit, pylist
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
 S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
+
+
+def s3_options(endpoint: str | None) -> dict[str, Any]:
+    """What the file system of S3 is opened with; `endpoint` is that of another store that speaks S3."""
+    options: dict[str, Any] = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
+    return options | ({"client_kwargs": {"endpoint_url": endpoint}} if endpoint else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +59,26 @@ class Row:
     values: dict[str, Any]
 
 
+@dataclass
+class LeftOut:
+    """Rows that belong to no entity or to no moment, and are left out."""
+
+    without_key: int = 0
+    """Rows of the span whose join key is null."""
+    without_time: int = 0
+    """Rows of the whole source whose event timestamp is null."""
+
+    def warn(self, verb: str, view: str) -> None:
+        """Say so, if there are any."""
+        if self.without_key or self.without_time:
+            say(
+                f"{verb}: warning: {view}: {self.without_key + self.without_time} rows are left out: {self.without_key} without join key, "
+                f"{self.without_time} without event timestamp. Correct them in the source."
+            )
+
+
 class ViewSource:
-    """The file that one feature view is loaded from."""
+    """The files that one feature view is loaded from."""
 
     def __init__(self, view: FeatureView, repo: Path) -> None:
         source = view.batch_source
@@ -48,8 +86,11 @@ class ViewSource:
         self._view = view
         self._source = source
         self.uri = FileSource.get_uri_for_file_path(repo, source.path)
-        # Feast maps column to feature; to find a feature's column is the other way round.
+        # Feast maps column to feature; to find a feature's column is the other way round. Times and keys are mapped too.
         self._columns = {feature: column for column, feature in source.field_mapping.items()}
+        self._event = self.column(source.timestamp_field)
+        self._created = self.column(source.created_timestamp_column) if source.created_timestamp_column else ""
+        self._dtypes = {field.name: field.dtype for field in [*view.entity_columns, *view.features]}
 
     @staticmethod
     def readable(view: FeatureView) -> bool:
@@ -57,56 +98,152 @@ class ViewSource:
         source = view.batch_source
         return isinstance(source, FileSource) and isinstance(source.file_format, ParquetFormat | None)
 
-    def schema(self) -> pa.Schema:
-        """The file's columns and types; reads nothing else.
+    @cached_property
+    def files(self) -> ParquetFiles:
+        """The files as they are now: opened once, so that all passes see the same.
 
         Raises:
-            Refusal: not there, not allowed, no parquet, or the store does not answer.
+            Refusal: not there, not allowed, no Parquet, or the store does not answer.
         """
-        return self.dataset().schema
+        options = s3_options(self._source.s3_endpoint_override) if self.uri.startswith("s3://") else {}
+        deadline = time.monotonic() + (NEW_RIGHT_SECONDS if has_aws_role() else 0)
+        while True:
+            try:
+                return ParquetFiles(self.uri, moments=self._event, **options)
+            except UNREADABLE as error:
+                if not isinstance(error, PermissionError) or time.monotonic() > deadline:
+                    raise self.refusal(error) from None
+                say(f"the source {self._source.name!r} may not be read yet: {first_line(error)}; trying again")
+                time.sleep(PAUSE_SECONDS)
 
     def problems(self) -> list[str]:
-        """What the view asks for and the file does not have, one line per column.
+        """What the view asks for and the files do not have, one line per column and type.
 
         Raises:
-            Refusal: the file cannot be read.
+            Refusal: the files cannot be read.
         """
-        source, schema = self._source, self.schema()
         problems = []
-        for column, purpose in (
-            (source.timestamp_field, "the event timestamp"),
-            (source.created_timestamp_column, "the created timestamp"),
-        ):
-            if not column:
-                continue
-            if column not in schema.names:
-                problems.append(f"it has no column {column!r} ({purpose})")
-            elif not pa.types.is_timestamp(schema.field(column).type):
-                problems.append(f"its column {column!r} ({purpose}) is {schema.field(column).type}, not a timestamp")
-        for field in [*self._view.entity_columns, *self._view.features]:
-            column = self.column(field.name)
-            if column not in schema.names:
-                problems.append(f"it has no column {column!r} (field {field.name!r}, {field.dtype})")
-            elif why := misfit(schema.field(column).type, field.dtype):
-                found = schema.field(column).type
-                problems.append(f"its column {column!r} is {found}, which does not fit the type {field.dtype} of {field.name!r}: {why}")
+        moments = {self._source.timestamp_field: "the event timestamp", self._source.created_timestamp_column: "the created timestamp"}
+        for name, purpose in moments.items():
+            if name:
+                problems += self._wrong(name, purpose, _no_timestamp)
+        for name, dtype in self._dtypes.items():
+            wrong = self._wrong(name, f"field {name!r}, {dtype}", partial(misfit, dtype=dtype))
+            if not wrong:
+                try:
+                    self._kind(name)
+                except pa.ArrowInvalid as error:
+                    wrong = [str(error)]
+            problems += wrong
         return problems
 
+    def _wrong(self, name: str, purpose: str, why_not: Callable[[pa.DataType], str]) -> list[str]:
+        """What is wrong with the column of a field or a time: not there, or of other types than those that are accepted."""
+        column, kinds = self.column(name), self._kinds(name)
+        if not kinds:
+            return [f"it has no column {column!r} ({purpose})"]
+        return [
+            f"its column {column!r} ({purpose}) is {kind}{_in_file(path) if len(kinds) > 1 else ''}: {why}"
+            for kind, path in kinds.items()
+            if not pa.types.is_null(kind) and (why := why_not(kind))
+        ]
+
+    def _kinds(self, name: str) -> dict[pa.DataType, str]:
+        """The types that a field's column has, and of each in which file."""
+        return self.files.kinds(self.column(name), text=str(self._dtypes.get(name)) == "String")
+
+    def _kind(self, name: str) -> pa.DataType:
+        """The one type of a field's column in batches: what all files have; where they differ, that of the field's values.
+
+        Raises:
+            pa.ArrowInvalid: there is none that holds all.
+        """
+        kinds = [kind for kind in self._kinds(name) if not pa.types.is_null(kind)]
+        if len(kinds) == 1:
+            return kinds[0]
+        own = arrow_type(self._dtypes[name])
+        return own or (common_type(self.column(name), self._kinds(name)) if kinds else pa.string())
+
     def column(self, field: str) -> str:
-        """The column that holds a field."""
+        """The column that holds a field, a join key or a time."""
         return str(self._columns.get(field, field))
 
-    def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
-        """For each key (join key to value) its rows up to `at`, the newest first.
+    @cached_property
+    def unit(self) -> str:
+        """The unit of the times in `rows`: the finest of the files', and microseconds at least."""
+        return unit_of(*(kind for column in (self._event, self._created) if column for kind in self.files.kinds(column)))
 
-        Of equal times the later created comes first, of these the later one of the file: as loads take them.
+    def planned(self, span: Span) -> int:
+        """How many rows will be read for a span, those of the same row groups included."""
+        return int(sum(file.groups.rows[file.groups.within(span)].sum() for file in self.files.files))
+
+    def rows(self, span: Span, names: Sequence[str], *, served: bool, left_out: LeftOut | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of a span in their order: TIME and CREATED (if the source has it) in UTC and in `unit`, `names` as `field_column`.
+
+        Rows without one of the join keys among `names`, or without a time, are left out. Fields have the type that all
+        files have; where these differ, or when `served`, their values are as the online store holds them.
+
+        Raises:
+            Refusal: a file cannot be read, or a value does not fit its field's type.
         """
+        counted = left_out if left_out is not None else LeftOut()
+        columns = {name: self.column(name) for name in names}
+        keys = {columns[key.name] for key in self._view.entity_columns if key.name in columns}
+        kinds = {name: self._kind(name) for name in names}
+        wanted = list(dict.fromkeys([self._event, *filter(None, [self._created]), *columns.values()]))
+        for file in self.files.files:
+            groups = file.groups
+            chosen = groups.within(span)
+            told = UNKNOWN not in groups.nulls[chosen]
+            counted.without_time += int(groups.nulls[groups.nulls != UNKNOWN if told else ~chosen].sum())
+            try:
+                for batch in self.files.read(file, chosen, wanted):
+                    times = batch.column(self._event)
+                    if not told:
+                        counted.without_time += times.null_count
+                    rows = _usable(batch, _within(times, *span.within(times.type.unit)), keys, counted)
+                    if not rows.num_rows:
+                        continue
+                    made = {TIME: in_utc(rows.column(self._event), self.unit)}
+                    if self._created:
+                        made[CREATED] = in_utc(rows.column(self._created), self.unit)
+                    for name, column in columns.items():
+                        made[field_column(name)] = self._values(rows.column(column), name, kinds[name], file, served=served)
+                    yield pa.RecordBatch.from_pydict(made)
+            except UNREADABLE as error:
+                raise self.refusal(error) from None
+
+    def _values(self, values: pa.Array, name: str, kind: pa.DataType, file: File, *, served: bool) -> pa.Array:
+        if pa.types.is_null(values.type):
+            values = pa.nulls(len(values), kind)
+        if values.type == kind and not served:
+            return values
+        dtype = self._dtypes[name]
+
+        def convert(some: pa.Array) -> pa.Array:
+            return as_column(some, dtype) if arrow_type(dtype) is not None else pc.cast(some, kind)
+
+        try:
+            return converted(values, convert)
+        except Misfit as odd:
+            raise Refusal(
+                f"the source {self._source.name!r} has a value that does not fit its field: {file.path}, column {self.column(name)!r}, "
+                f"field {name!r} ({dtype}): {odd}. Correct the value, or give the field a type that holds it."
+            ) from None
+
+    def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
+        """For each key (join key to value) its rows up to `at`, the newest first."""
         if not keys:
             return []
-        # A view without an entity has one history.
-        first = next(iter(keys[0]), None)
-        wanted = pc.field(self.column(first)).isin([key[first] for key in keys]) if first else pc.scalar(True)
-        rows = self._read(wanted, at)
+        names = [field.name for field in [*self._view.entity_columns, *self._view.features]]
+        table = self._newest_first(names, keys, at)
+        table = table.set_column(0, TIME, table.column(TIME).cast(pa.timestamp("us", "UTC"), safe=False))
+        features = {field.name for field in self._view.features}
+        rows = []
+        columns = {name: pylist(table.column(field_column(name)).combine_chunks(), self._dtypes[name]) for name in names}
+        for place, moment in enumerate(table.column(TIME).to_pylist()):
+            values = {name: column[place] for name, column in columns.items()}
+            rows.append((values, Row(event_timestamp=moment, values={name: values[name] for name in features})))
         return [[row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys]
 
     def whole_keys(self, parts: Sequence[Mapping[str, Any]], at: datetime) -> list[dict[str, Any] | None]:
@@ -114,126 +251,83 @@ class ViewSource:
         if not parts:
             return []
         names = [column.name for column in self._view.entity_columns]
-        columns = [self.column(name) for name in names]
-        moments = self._source.timestamp_field
-        first = next(iter(parts[0]))
-        condition = pc.field(self.column(first)).isin([part[first] for part in parts]) & (pc.field(moments) <= self._moment(at))
-        for column in columns:
-            condition &= pc.field(column).is_valid()
-        table = self._table([*columns, moments], condition).sort_by([(moments, "descending")]).select(columns).rename_columns(names)
-        found: list[dict[str, Any] | None] = []
+        table = self._newest_first(names, parts, at)
+        if not table.num_rows:
+            return [None] * len(parts)
+        found = table.select([field_column(name) for name in names]).rename_columns(names)
+        whole: list[dict[str, Any] | None] = []
         for part in parts:
             known = [pc.field(name) == value for name, value in part.items()]
-            found += table.filter(functools.reduce(operator.and_, known)).slice(0, 1).to_pylist() or [None]
-        return found
+            whole += found.filter(functools.reduce(operator.and_, known)).slice(0, 1).to_pylist() or [None]
+        return whole
 
     def sample_keys(self, at: datetime, count: int) -> list[dict[str, Any]]:
-        """The join keys of `count` entities among the newest rows up to `at`."""
-        source = self._source
+        """The join keys of `count` entities among the newest rows up to `at` that have all of them."""
         names = [column.name for column in self._view.entity_columns]
-        newest = self._newest_time(at)
+        newest = self.newest_time(at)
         if newest is None:
             return []
-        table = self._table([self.column(name) for name in names], pc.field(source.timestamp_field) == newest)
-        table = table.rename_columns(names)
-        unique = table.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
+        unique = self._keys_of_the_newest(names, span_of(newest, at))
+        if not unique.num_rows:
+            # The newest rows belong to nobody.
+            unique = self._keys_of_the_newest(names, span_of(None, at))
         # Spread over the keys, so that a load that stopped half-way is seen.
         step = max(1, unique.num_rows // count)
         sample: list[dict[str, Any]] = unique.take(list(range(0, unique.num_rows, step))[:count]).to_pylist()
         return sample
 
-    def _read(self, condition: pc.Expression, at: datetime) -> list[tuple[dict[str, Any], Row]]:
-        source = self._source
-        keys, features = self._view.entity_columns, self._view.features
-        times = [column for column in (source.timestamp_field, source.created_timestamp_column) if column]
-        columns = {field.name: self.column(field.name) for field in [*keys, *features]}
-        table = self._table([*columns.values(), *times], condition & (pc.field(source.timestamp_field) <= self._moment(at)))
-        table = table.append_column(ROW, pa.array(range(table.num_rows), pa.int64()))
-        table = table.sort_by([(column, "descending") for column in [*times, ROW]])
-        values = {key.name: table[columns[key.name]].to_pylist() for key in keys}
-        served = {field.name: self._served(table[columns[field.name]], field) for field in features}
-        return [
-            (
-                {name: column[place] for name, column in values.items()},
-                Row(event_timestamp=_utc(moment), values={name: column[place] for name, column in served.items()}),
-            )
-            for place, moment in enumerate(table[source.timestamp_field].to_pylist())
-        ]
+    def _keys_of_the_newest(self, names: list[str], span: Span) -> pa.Table:
+        newest: list[pa.RecordBatch] = []
+        best = LEAST
+        for batch in self.rows(span, names, served=True):
+            times = whole_numbers(batch[TIME])
+            last = pc.max(times).as_py()
+            if last > best:
+                newest, best = [], last
+            newest.append(batch.filter(pc.equal(times, best)).select([field_column(name) for name in names]))
+        if not newest:
+            return pa.table({name: [] for name in names})
+        table = pa.Table.from_batches(newest).rename_columns(names)
+        return table.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
 
-    def _served(self, column: pa.ChunkedArray, field: Field) -> list[Any]:
-        """The values of a feature as the online store holds them."""
-        try:
-            return pylist(as_column(column.combine_chunks(), field.dtype), field.dtype)
-        except pa.ArrowException as error:
-            raise Refusal(
-                f"the source {self._source.name!r} has a {field.name!r} that is no {field.dtype}: {first_line(error)}. Correct the data."
-            ) from None
+    def _newest_first(self, names: list[str], keys: Sequence[Mapping[str, Any]], at: datetime) -> pa.Table:
+        """All rows up to `at` of which the first join key is one of these keys'; without an entity there is one history."""
+        first = next(iter(keys[0]), None)
+        found: list[pa.RecordBatch] = []
+        for batch in self.rows(span_of(None, at), names, served=True):
+            known = batch if first is None else batch.filter(pc.field(field_column(first)).isin([key[first] for key in keys]))
+            found += [known] if known.num_rows or not found else []
+        if not found:
+            columns = {TIME: pa.array([], pa.timestamp(self.unit, "UTC"))} | {field_column(name): pa.nulls(0) for name in names}
+            return pa.table(columns)
+        table = pa.Table.from_batches(found)
+        return table.take(pa.array(np.argsort(-ranks(table))))
 
     def newest_time(self, at: datetime) -> datetime | None:
-        """The greatest event timestamp up to `at`; None when there is no row."""
-        newest = self._newest_time(at)
-        return _utc(newest.cast(pa.timestamp("us", newest.type.tz), safe=False).as_py()) if newest is not None else None
-
-    def within(self, start: datetime, end: datetime) -> pc.Expression:
-        """Rows whose event timestamp may lie between the two, as far as the column's resolution tells."""
-        field = pc.field(self._source.timestamp_field)
-        return (field >= self._moment(start)) & (field <= self._moment(end))
-
-    def _newest_time(self, at: datetime) -> pa.Scalar | None:
-        field = self._source.timestamp_field
-        newest = None
+        """The greatest event timestamp up to `at`; None when there is no row. What the footers say is not read again."""
+        span = span_of(None, at)
+        newest: int | None = None
         try:
-            scanner = self.dataset().scanner(
-                columns=[field], filter=pc.field(field) <= self._moment(at), batch_readahead=1, fragment_readahead=1
-            )
-            for batch in scanner.to_batches():
-                found = pc.max(batch.column(field))
-                if found.is_valid and (newest is None or pc.greater(found, newest).as_py()):
-                    newest = found
+            for file in self.files.files:
+                groups = file.groups
+                _, limit = span.within(groups.unit)
+                told = (groups.nulls != UNKNOWN) & (groups.last <= limit)
+                moments = groups.last[told & (groups.last >= groups.first)].tolist()
+                for batch in self.files.read(file, groups.within(span) & ~told, [self._event]):
+                    times = whole_numbers(batch.column(self._event))
+                    found = pc.max(times.filter(pc.less_equal(times, limit))).as_py()
+                    moments += [] if found is None else [found]
+                scale = PER_SECOND["ns"] // PER_SECOND[groups.unit]
+                newest = max([*(moment * scale for moment in moments), *([] if newest is None else [newest])], default=None)
         except UNREADABLE as error:
             raise self.refusal(error) from None
-        return newest
-
-    def _moment(self, at: datetime) -> pa.Scalar:
-        kind = self.dataset().schema.field(self._source.timestamp_field).type
-        # A column without a time zone is in UTC, as Feast takes it; a coarser one cannot tell the parts of its unit.
-        return pa.scalar(at if kind.tz else at.replace(tzinfo=None), pa.timestamp("us", kind.tz)).cast(kind, safe=False)
-
-    def _table(self, columns: Sequence[str], condition: pc.Expression) -> pa.Table:
-        try:
-            return self.dataset().to_table(columns=list(dict.fromkeys(columns)), filter=condition)
-        except UNREADABLE as error:
-            raise self.refusal(error) from None
-
-    def dataset(self) -> ds.Dataset:
-        """The file(s) as rows to be scanned in batches, whatever store they lie in.
-
-        Raises:
-            Refusal: not there, not allowed, no parquet, or the store does not answer.
-        """
-        options: dict[str, Any] = {}
-        if self.uri.startswith("s3://"):
-            options = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
-            if self._source.s3_endpoint_override:
-                options["client_kwargs"] = {"endpoint_url": self._source.s3_endpoint_override}
-        deadline = time.monotonic() + (NEW_RIGHT_SECONDS if has_aws_role() else 0)
-        while True:
-            try:
-                filesystem, path = fsspec.url_to_fs(self.uri, **options)
-                if not filesystem.exists(path):
-                    raise FileNotFoundError(self.uri)
-                return ds.dataset(path, filesystem=PyFileSystem(FSSpecHandler(filesystem)), format="parquet")
-            except UNREADABLE as error:
-                if not isinstance(error, PermissionError) or time.monotonic() > deadline:
-                    raise self.refusal(error) from None
-                say(f"the source {self._source.name!r} may not be read yet: {first_line(error)}; trying again")
-                time.sleep(PAUSE_SECONDS)
+        return None if newest is None else BEGINNING + timedelta(microseconds=newest // 1_000)
 
     def refusal(self, error: BaseException) -> Refusal:
         """What went wrong while the source was read, and the remedy."""
         name = self._source.name
         if isinstance(error, FileNotFoundError):
-            return Refusal(f"the source {name!r} has no file at {self.uri}. Put the data there, or correct the source's path.")
+            return Refusal(f"the source {name!r} has {error}. Put the data there, or correct the source's path.")
         if isinstance(error, PermissionError | NoCredentialsError):
             return Refusal(
                 f"the source {name!r} at {self.uri} may not be read: {first_line(error)}. "
@@ -249,9 +343,6 @@ NEW_RIGHT_SECONDS = 40
 """How long AWS may take to know a new right of a role everywhere; it says seconds."""
 
 PAUSE_SECONDS = 4
-
-ROW = "\0row"
-"""A name that no column has: where a row stands in the file."""
 
 UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
 
@@ -273,6 +364,29 @@ def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
         )
 
 
-def _utc(moment: datetime) -> datetime:
-    moment = getattr(moment, "to_pydatetime", lambda: moment)()
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _no_timestamp(kind: pa.DataType) -> str:
+    return "" if pa.types.is_timestamp(kind) else "it must be a timestamp"
+
+
+def _in_file(path: str) -> str:
+    return f" in {path.rpartition('/')[2]}"
+
+
+def _within(times: pa.Array, first: int, last: int) -> pa.Array | None:
+    """Which of the times lie between the two; None when all do."""
+    numbers = whole_numbers(times)
+    found = pc.min_max(numbers).as_py()
+    if not times.null_count and found["min"] is not None and first <= found["min"] and found["max"] <= last:
+        return None
+    return pc.fill_null(pc.and_(pc.greater_equal(numbers, first), pc.less_equal(numbers, last)), fill_value=False)
+
+
+def _usable(batch: pa.RecordBatch, wanted: pa.Array | None, keys: Iterable[str], left_out: LeftOut) -> pa.RecordBatch:
+    """The wanted rows that have all keys; the others of them are counted."""
+    rows = batch if wanted is None else batch.filter(wanted)
+    for key in keys:
+        known = rows.column(key)
+        if known.null_count:
+            left_out.without_key += known.null_count
+            rows = rows.filter(known.is_valid())
+    return rows

@@ -25,7 +25,7 @@ def values(vector: Vector, given: pa.RecordBatch, joined: pa.RecordBatch) -> lis
 
 def _compute(vector: Vector, name: str, given: pa.RecordBatch, joined: pa.RecordBatch) -> Mapping[str, pa.Array]:
     # Only who has such views pays for what computes them.
-    from feature_runtime.serving.on_demand import CannotCompute, OnDemandView  # noqa: PLC0415
+    from feature_runtime.serving.functions import CannotCompute, OnDemandView  # noqa: PLC0415
     from feature_runtime.serving.on_demand_values import python_values  # noqa: PLC0415
 
     view = vector.computed[name]

@@ -60,6 +60,12 @@ def reading_moments(view: str, keys: pa.Array) -> pa.Array:
     return command.encoded()
 
 
+def setting(key: str, value: bytes) -> bytes:
+    """One SET."""
+    name = key.encode()
+    return b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(name), name, len(value), value)
+
+
 class _Command:
     """The bytes of commands that differ only in columns; constant bytes are collected, so that few columns are joined."""
 

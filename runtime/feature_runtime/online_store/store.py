@@ -21,9 +21,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from redis.cluster import RedisCluster
 
 from feature_runtime.online_store.binaries import content
-from feature_runtime.online_store.commands import Rows, reading_moments, writing
+from feature_runtime.online_store.commands import Rows, reading_moments, setting, writing
 from feature_runtime.online_store.keys import key_types, redis_keys
+from feature_runtime.online_store.load_records import Claim
 from feature_runtime.online_store.pipeline import Pipeline, pipeline
+from feature_runtime.online_store.sentinels import client_of
 from feature_runtime.online_store.values import serialized, serialized_moments
 from feature_runtime.retrying import first_line
 
@@ -33,6 +35,9 @@ PIECE_BYTES = 4 << 20
 
 SENT_BYTES = 1 << 20
 """What one send may hold: within a short socket timeout even over a slow network."""
+
+Piece = tuple[Rows, npt.NDArray[np.int64]]
+"""Rows, and their moments in microseconds since 1970."""
 
 FeastRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
@@ -68,8 +73,18 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):
         if progress:
             progress(len(data))
 
-    def write_arrow(self, config: RepoConfig, view: FeatureView, batch: pa.RecordBatch, *, keep: Keep) -> int:
+    def write_arrow(
+        self,
+        config: RepoConfig,
+        view: FeatureView,
+        batch: pa.RecordBatch,
+        *,
+        keep: Keep,
+        claim: Claim | None = None,
+    ) -> int:
         """Write a record batch with the columns of the view (join keys, features and the source's times).
+
+        A load's claim is checked before each piece of the batch, and its mark is set behind the batch.
 
         Returns how many rows were written; the others are older than what is stored. When it raises, some rows may be
         written; to write the batch again is safe.
@@ -77,17 +92,29 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):
         Raises:
             ValueError, TypeError: a join key or event timestamp is null, or a value is not of its field's type.
             RedisError: Redis is away or refuses.
+            Refusal: the claim does not stand any more.
         """
-        return self._write(config, _pieces_of_arrow(config, view, batch), keep)
+        return self._write(config, _pieces_of_arrow(config, view, batch), keep, claim)
 
-    def _write(self, config: RepoConfig, pieces: Iterator[tuple[Rows, npt.NDArray[np.int64]]], keep: Keep) -> int:
+    def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
+        return client_of(self, online_store_config)
+
+    def _write(
+        self,
+        config: RepoConfig,
+        pieces: Iterator[Piece],
+        keep: Keep,
+        claim: Claim | None = None,
+    ) -> int:
         client = self._get_client(config.online_store)
         ttl = config.online_store.key_ttl_seconds
         if isinstance(client, RedisCluster):
-            return sum(_write_through(client, rows, moments, keep, ttl) for rows, moments in pieces)
+            return _write_through(client, pieces, keep, ttl, claim)
         written = 0
         with pipeline(client) as piped:
             for rows, moments in pieces:
+                if claim:
+                    claim.check()
                 commands = writing(rows, key_ttl_seconds=ttl)
                 if keep is not Keep.NOTHING:
                     asked = reading_moments(rows.view, rows.keys)
@@ -95,6 +122,8 @@ class PipelinedRedisOnlineStore(RedisOnlineStore):
                     commands = commands.filter(pa.array(_wins(rows.keys, moments, stored, keep)))
                 _send(piped, commands, replies_per_row=2 if ttl else 1)
                 written += len(commands)
+            if claim:
+                piped.send(memoryview(setting(*claim.mark())), 1)
         return written
 
 
@@ -125,27 +154,40 @@ def _microseconds(stored: bytes | None) -> int:
     return int(moment.seconds) * 1_000_000 + int(moment.nanos) // 1000
 
 
-def _write_through(client: RedisCluster, rows: Rows, moments: npt.NDArray[np.int64], keep: Keep, ttl: int | None) -> int:
+def _write_through(
+    client: RedisCluster,
+    pieces: Iterator[Piece],
+    keep: Keep,
+    ttl: int | None,
+    claim: Claim | None,
+) -> int:
     """The slower way for a cluster, whose client knows which node holds a key."""
-    keys = rows.keys.to_pylist()
-    wins = np.ones(len(keys), np.bool_)
-    if keep is not Keep.NOTHING:
+    written = 0
+    for rows, moments in pieces:
+        if claim:
+            claim.check()
+        keys = rows.keys.to_pylist()
+        wins = np.ones(len(keys), np.bool_)
+        if keep is not Keep.NOTHING:
+            with client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hmget(key, rows.fields()[0][0])
+                wins = _wins(rows.keys, moments, [reply[0] for reply in pipe.execute()], keep)
+        fields = [(field, values.to_pylist()) for field, values in rows.fields()]
         with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(key, rows.fields()[0][0])
-            wins = _wins(rows.keys, moments, [reply[0] for reply in pipe.execute()], keep)
-    fields = [(field, values.to_pylist()) for field, values in rows.fields()]
-    with client.pipeline(transaction=False) as pipe:
-        for number, key in enumerate(keys):
-            if wins[number]:
-                pipe.hset(key, mapping={field: values[number] for field, values in fields})
-                if ttl:
-                    pipe.expire(key, ttl)
-        pipe.execute()
-    return int(wins.sum())
+            for number, key in enumerate(keys):
+                if wins[number]:
+                    pipe.hset(key, mapping={field: values[number] for field, values in fields})
+                    if ttl:
+                        pipe.expire(key, ttl)
+            pipe.execute()
+        written += int(wins.sum())
+    if claim:
+        client.set(*claim.mark())
+    return written
 
 
-def _pieces_of_arrow(config: RepoConfig, view: FeatureView, batch: pa.RecordBatch) -> Iterator[tuple[Rows, npt.NDArray[np.int64]]]:
+def _pieces_of_arrow(config: RepoConfig, view: FeatureView, batch: pa.RecordBatch) -> Iterator[Piece]:
     utils._validate_vector_field_lengths(batch, view)  # noqa: SLF001  as Feast checks before it converts
     types = key_types(view)
     size = max(1, min(PIECE_ROWS, int(PIECE_BYTES * batch.num_rows / max(1, batch.nbytes))))
@@ -172,7 +214,7 @@ def microseconds(times: pa.Array) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(times.to_numpy(zero_copy_only=False).astype("datetime64[us]").astype(np.int64))
 
 
-def _pieces_of_feast_rows(config: RepoConfig, view: FeatureView, data: Sequence[FeastRow]) -> Iterator[tuple[Rows, npt.NDArray[np.int64]]]:
+def _pieces_of_feast_rows(config: RepoConfig, view: FeatureView, data: Sequence[FeastRow]) -> Iterator[Piece]:
     name = _versioned_fv_name(view, config)
     # Rows may bring different features; those that bring the same are written together.
     for names, group in groupby(data, key=lambda row: tuple(row[1])):

@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_runtime.offline_store.history import TIME, arrow_type, field_column
-from feature_runtime.offline_store.joined_view import JoinedView, time_unit
+from feature_runtime.offline_store.joined_view import JoinedView, time_unit, ttl_of
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
-from feature_runtime.offline_store.sampling import epoch_microseconds
+from feature_runtime.offline_store.rows import LEAST, TIME, epoch_microseconds, field_column
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
@@ -27,7 +26,7 @@ from feature_runtime.proving.request import request_body, request_values
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings
 from feature_runtime.value_types import equal, json_form
-from feature_runtime.value_types.columns import pylist
+from feature_runtime.value_types.columns import arrow_type, pylist
 
 BATCH = 500
 PAUSE_SECONDS = 2
@@ -158,7 +157,7 @@ class Comparison:
             for view in self.views:
                 if not view.view.ttl:
                     continue
-                young = pc.greater_equal(columns[view.time_column], epoch_microseconds(now - view.view.ttl))
+                young = pc.greater_equal(columns[view.time_column], max(LEAST, epoch_microseconds(now) - ttl_of(view.view, "us")))
                 for name in (view.column(feature) for feature in view.features):
                     columns[name] = pc.if_else(young, columns[name], pa.scalar(None, columns[name].type))
             yield pa.RecordBatch.from_pydict(columns)

@@ -179,7 +179,7 @@ def _no_row(vector: Vector, part: Part, key: Key) -> Refusal:
 
 def _computations(vector: Vector, view: OnDemandFeatureView, key: Key, rows: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
     """What an on-demand view may answer: one set of features for every choice of rows that its sources may serve."""
-    from feature_runtime.serving.on_demand import CannotCompute, OnDemandView  # noqa: PLC0415  only who has such views pays for it
+    from feature_runtime.serving.functions import CannotCompute, OnDemandView  # noqa: PLC0415  only who has such views pays for it
 
     sources = list(view.source_feature_view_projections.values())
     if any(source.name_to_use() not in rows for source in sources):

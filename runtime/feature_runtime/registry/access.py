@@ -1,24 +1,30 @@
 """The registry as it is: opened, described as a contract, and what its roles may do."""
 
+import hashlib
+import json
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from feast import FeatureStore
 from feast.infra.registry.sql import FeastRegistrySchemaError, SqlRegistry
 from sqlalchemy import text
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from feature_runtime.contract import Contract
 from feature_runtime.definitions.describing import describe
 from feature_runtime.definitions.feature_repo import load_config
 from feature_runtime.refusal import Refusal
-from feature_runtime.retrying import is_transient, with_retries
+from feature_runtime.retrying import first_line, is_transient, with_retries
 
-# What recording a materialization changes: the view's intervals, and the time of the last change.
-MATERIALIZE_UPDATES = ("feature_views", "feast_metadata")
+KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}
+"""Seconds and tries until a connection that says nothing, such as a lock's, is known to be dead, on either side."""
+
+USER_TIMEOUT_MILLISECONDS = 60_000
 
 
 def open_store(repo: Path, *, wait_seconds: float = 90, only: str = "") -> FeatureStore:
@@ -42,19 +48,27 @@ def open_store(repo: Path, *, wait_seconds: float = 90, only: str = "") -> Featu
         raise Refusal(f"the registry is empty ({error}). Run `apply` first.") from None
 
 
-def registered_contract(store: FeatureStore, definitions_sha256: str) -> Contract:
-    """What the registry says now, in the words of the lock file."""
-    store.refresh_registry()
+def registered_contract(store: FeatureStore, definitions_sha256: str, *, refresh: bool = True) -> Contract:
+    """What the registry says now, or said when it was read last, in the words of the lock file."""
+    if refresh:
+        store.refresh_registry()
+    cached = {"allow_cache": not refresh}
     return describe(
         project=store.project,
         definitions=definitions_sha256,
-        entities=store.list_entities(),
-        sources=store.list_data_sources(),
-        views=[*store.list_batch_feature_views(), *store.list_stream_feature_views()],
-        on_demand_views=store.list_on_demand_feature_views(),
-        services=store.list_feature_services(),
-        permissions=store.list_permissions(),
+        entities=store.list_entities(**cached),
+        sources=store.list_data_sources(**cached),
+        views=[*store.list_batch_feature_views(**cached), *store.list_stream_feature_views(**cached)],
+        on_demand_views=store.list_on_demand_feature_views(**cached),
+        services=store.registry.list_feature_services(store.project, **cached),
+        permissions=store.list_permissions(**cached),
     )
+
+
+def sha256_of_registered(registered: Contract) -> str:
+    """Digest of all that a registry says, whatever the text of the definitions that it was written from."""
+    said = {key: value for key, value in registered.items() if key != "definitions_sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def postgres_engine(store: FeatureStore) -> Engine | None:
@@ -64,43 +78,51 @@ def postgres_engine(store: FeatureStore) -> Engine | None:
     return None
 
 
-def require_role(store: FeatureStore, role: str) -> None:
-    """Refuse a PostgreSQL registry without the role, before anything is changed."""
-    engine = postgres_engine(store)
-    if engine is None:
-        return
-    with engine.connect() as connection:
-        if not connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}).first():
-            raise Refusal(f"the database role {role!r} does not exist. `prepare-registry` makes it; it must run first.")
+class Lock:
+    """A lock of the registry that this run holds, for as long as the session lives that took it."""
 
+    def __init__(self, purpose: str, connection: Connection | None = None) -> None:
+        self._purpose = purpose
+        self._connection = connection
+        self._session = self._pid()
 
-def grant_materialize(store: FeatureStore, role: str) -> list[str]:
-    """Let materialization record what it loaded, and nothing else; returns the tables that it may update."""
-    engine = postgres_engine(store)
-    if engine is None:
-        return []
-    quoted = engine.dialect.identifier_preparer.quote(role)
-    with engine.begin() as connection:
-        # One transaction: a run that reads in between sees either the old rights or the new ones.
-        connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {quoted}"))
-        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {quoted}"))
-        for table in MATERIALIZE_UPDATES:
-            connection.execute(text(f"GRANT UPDATE ON {table} TO {quoted}"))
-    return list(MATERIALIZE_UPDATES)
+    def check(self) -> None:
+        """Make sure that the lock is still held: asks its own session.
+
+        Raises:
+            Refusal: the session has ended, so that another run may hold the lock by now.
+        """
+        try:
+            gone = "" if self._pid() == self._session else "another session answers"
+        except DBAPIError as error:
+            gone = first_line(error)
+        if gone:
+            raise Refusal(
+                f"the lock of this {self._purpose} run is lost: the session of the registry's database that held it has ended ({gone}). "
+                "Another run may have begun, so this one stops. Run it again; a connection pooler in between must keep sessions."
+            )
+
+    def _pid(self) -> int:
+        if self._connection is None:
+            return 0
+        return int(self._connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
 
 @contextmanager
-def exclusive(store: FeatureStore, purpose: str, *, wait_seconds: float) -> Iterator[None]:
-    """Hold the registry's lock for `purpose`, so that no two runs do the same at once.
+def exclusive(store: FeatureStore, purpose: str, *, of: str = "", wait_seconds: float) -> Iterator[Lock]:
+    """Hold the registry's lock for `purpose`, so that no two runs do the same at once (to the same view, with `of`).
 
     The database frees it when the holder's connection ends, however that happens. Without PostgreSQL there is none.
     """
     engine = postgres_engine(store)
     if engine is None:
-        yield
+        yield Lock(purpose)
         return
-    parameters: dict[str, Any] = {"name": f"feast-eks:{purpose}:{store.project}"}
+    parameters: dict[str, Any] = {"name": ":".join(filter(None, ("feast-eks", purpose, store.project, of)))}
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        _keep_alive(connection)
+        # Not back into the pool afterwards: it would keep the lock.
+        connection.detach()
 
         def take() -> None:
             statement = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
@@ -108,13 +130,35 @@ def exclusive(store: FeatureStore, purpose: str, *, wait_seconds: float) -> Iter
                 raise _Held("another run holds the lock")
 
         with_retries(
-            f"waiting for another {purpose} run to end",
+            f"waiting for another {purpose} run{f' of {of}' if of else ''} to end",
             take,
             seconds=wait_seconds,
             transient=lambda error: isinstance(error, _Held),
             pause=1,
         )
-        yield
+        yield Lock(purpose, connection)
+
+
+def loading(store: FeatureStore, view: str, *, wait_seconds: float) -> AbstractContextManager[Lock]:
+    """The lock under which one view is loaded, or removed with its values; other views are loaded meanwhile."""
+    return exclusive(store, "materialize", of=view, wait_seconds=wait_seconds)
+
+
+def _keep_alive(connection: Connection) -> None:
+    """Let both ends of a connection ask whether the other is there, so that nothing in between forgets it or hides its end."""
+    for name, value in KEEPALIVE.items():
+        connection.execute(text(f"SET tcp_keepalives_{name} = {value}"))
+    driver: Any = connection.connection.driver_connection
+    with socket.socket(fileno=os.dup(driver.fileno())) as own:
+        if own.family == socket.AF_UNIX:
+            return
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        options = {"TCP_KEEPIDLE": KEEPALIVE["idle"], "TCP_KEEPINTVL": KEEPALIVE["interval"], "TCP_KEEPCNT": KEEPALIVE["count"]}
+        options["TCP_USER_TIMEOUT"] = USER_TIMEOUT_MILLISECONDS
+        for option, value in options.items():
+            # Not every system that people develop on has all of them.
+            if hasattr(socket, option):
+                own.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _passes_when_opening(error: BaseException) -> bool:

@@ -3,8 +3,8 @@
 What can be asked: `describing` (registry and contract as plain data) → `drafting` → `plan` of `question`s; `reloading` keeps it up to date.
 What is asked: `http`, `connection`, `message`; `grpc_service` → `body` → `requests` (strict; else `refused`) → `keys` → `online_store`,
 `cluster`.
-What is answered: `values` and `quick_values` (stored bytes), `on_demand` and `on_demand_values` (computed), `answer` (order and statuses);
-`server` connects all of it.
+What is answered: `values` and `quick_values` (stored bytes), `on_demand`, `functions` and `on_demand_values` (computed;
+`function_check` tries them), `answer` (order and statuses); `server` connects all of it.
 What is seen of it: `metrics`, `freshness`.
 
 From `plan` to `answer` nothing imports Feast or touches the network: plain data in, plain data out.

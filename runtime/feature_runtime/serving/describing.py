@@ -7,13 +7,13 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from feature_runtime.contract import service_sha256
-from feature_runtime.serving import on_demand
+from feature_runtime.contract import seconds, service_sha256
+from feature_runtime.serving import function_check, on_demand
 from feature_runtime.serving.question import Description, PlanRefused
 
 
 def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description, list[OnDemandFeatureView]]:
-    """The description that a plan is made of, and the views to compute.
+    """The description that a plan is made of, and the views to compute: those without problems.
 
     Every service of the contract must be in the registry with its features and their types; its order is the
     contract's. Other services of the registry are served as the registry has them.
@@ -31,8 +31,9 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
             unserved[view.name] = reason
         else:
             views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
+    join_keys = {name: view["join_keys"] for name, view in views.items()}
     for view in store.list_on_demand_feature_views(allow_cache=True):
-        if reason := _why_not(view) or "; ".join(on_demand.problems(view)):
+        if reason := _why_not(view) or "; ".join(function_check.problems(view, join_keys)):
             unserved[view.name] = reason
         else:
             views[view.name] = computed_view(view)
@@ -86,7 +87,7 @@ def stored_view(view: Any, stored_as: str) -> dict[str, Any]:
         "stored_as": stored_as,
         "join_keys": [[column.name, str(column.dtype)] for column in view.entity_columns if column.name != DUMMY_ENTITY_ID],
         "features": [[field.name, str(field.dtype)] for field in view.features],
-        "ttl_seconds": int(ttl.total_seconds()) if ttl else 0,
+        "ttl_seconds": seconds(ttl) if ttl else 0,
         "version": _version(view),
     }
 

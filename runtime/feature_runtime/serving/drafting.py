@@ -1,6 +1,7 @@
 """How a question is made: from the description, for a service or a list of features, once."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -29,10 +30,11 @@ def make_question(
     draft = _Draft(description)
     columns: list[tuple[str, str, str, int]] = []
     computed: dict[str, tuple[str, list[tuple[str, str, int, str]], Any]] = {}
+    outputs_of: dict[str, dict[str, int]] = {}
     for asked_as, feature in features:
         projection = projections[asked_as]
         view = draft.view(projection["view"])
-        dtype = dict(view["features"]).get(feature)
+        dtype = draft.types(projection["view"]).get(feature)
         if dtype is None:
             raise PlanRefused(f"the view {projection['view']!r} has no feature {feature!r}")
         _check_type(asked_as, feature, dtype)
@@ -40,7 +42,8 @@ def make_question(
         if view["kind"] == "on_demand":
             if asked_as not in computed:
                 computed[asked_as] = draft.on_demand(asked_as, projection["view"], view)
-            position = [output for output, _ in view["features"]].index(feature)
+                outputs_of[asked_as] = {output: number for number, output in enumerate(draft.types(projection["view"]))}
+            position = outputs_of[asked_as][feature]
         else:
             position = draft.read(asked_as, projection["view"], projection.get("join_key_map", {}), feature, dtype)
         columns.append((name, asked_as, dtype, position))
@@ -50,7 +53,7 @@ def make_question(
     request_data = tuple(EntityColumn(name, dtype) for name, dtype in sorted(draft.request_data.items()) if name not in draft.entities)
     made = tuple(Column(name, dtype, order[asked_as], position, json_decoder(dtype)) for name, asked_as, dtype, position in columns)
     names = [entity.name for entity in entities] + [column.name for column in made]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise PlanRefused(f"two columns of the answer would be called {', '.join(twice)}")
     return Question(
         service=service,
@@ -78,7 +81,9 @@ class _Draft:
         self.views: dict[str, dict[str, Any]] = description["views"]
         self._unserved = description.get("unserved", {})
         self._project = description["project"]
-        self.reads: dict[str, tuple[str, dict[str, str], list[tuple[str, str]]]] = {}
+        self._types: dict[str, dict[str, str]] = {}
+        self.reads: dict[str, tuple[str, dict[str, str], dict[tuple[str, str], int]]] = {}
+        """By the view as it is asked: which view that is, how its join keys are called, and where in the replies each feature is."""
         self.entities: dict[str, str] = {}
         self.request_data: dict[str, str] = {}
 
@@ -89,11 +94,18 @@ class _Draft:
             raise PlanRefused(f"the view {name!r} cannot be served: {reason}")
         return view
 
+    def types(self, name: str) -> dict[str, str]:
+        """The view's features in their order, each with its type."""
+        types = self._types.get(name)
+        if types is None:
+            types = self._types[name] = dict(self.views[name]["features"])
+        return types
+
     def read(self, asked_as: str, view_name: str, join_key_map: dict[str, str], feature: str, dtype: str) -> int:
         """Add a feature to the read of a view; returns its position in the replies."""
         view = self.view(view_name)
         if asked_as not in self.reads:
-            self.reads[asked_as] = (view_name, join_key_map, [])
+            self.reads[asked_as] = (view_name, join_key_map, {})
             for join_key, key_type in view["join_keys"]:
                 self._add_entity(join_key_map.get(join_key, join_key), key_type, view_name)
         known, keys, wanted = self.reads[asked_as]
@@ -104,9 +116,7 @@ class _Draft:
                 for of, one in ((known, keys), (view_name, join_key_map))
             )
             raise PlanRefused(f"{asked_as!r} is read by {ways} under one name; give one use another name (with_name)")
-        if (feature, dtype) not in wanted:
-            wanted.append((feature, dtype))
-        return 1 + wanted.index((feature, dtype))
+        return wanted.setdefault((feature, dtype), 1 + len(wanted))
 
     def _add_entity(self, name: str, dtype: str, view: str) -> None:
         if dtype not in KEY_TYPES:
@@ -126,7 +136,7 @@ class _Draft:
             self.request_data[field_name] = dtype
         return name, inputs, tuple((output, dtype) for output, dtype in view["features"])
 
-    def read_of(self, view_name: str, join_key_map: dict[str, str], features: list[tuple[str, str]]) -> Read:
+    def read_of(self, view_name: str, join_key_map: dict[str, str], features: Iterable[tuple[str, str]]) -> Read:
         view = self.views[view_name]
         join_keys = [(name, dtype) for name, dtype in view["join_keys"]] or [(DUMMY_JOIN_KEY, "String")]
         keys = EntityKeys(join_keys, self._project)

@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 
 from feature_runtime.serving.answer import Judged
 from feature_runtime.serving.online_store import StoreAway
-from feature_runtime.serving.refused import Refused, problem, shown
+from feature_runtime.serving.refused import Busy, Refused, problem, shown
 from feature_runtime.serving.server import FeatureServer
 from feature_runtime.value_types.checks import Base64, Text
 
@@ -101,9 +101,9 @@ class ServingService:
         except Refused as refused:
             code = CODES.get(refused.status, grpc.StatusCode.INVALID_ARGUMENT)
             failure = (code, _message(refused), ((STATUS_DETAILS, status_details(code, refused)),))
-        except StoreAway as away:
+        except (StoreAway, Busy) as later:
             outcome = "error"
-            failure = (grpc.StatusCode.UNAVAILABLE, str(away), (("retry-after", "1"),))
+            failure = (grpc.StatusCode.UNAVAILABLE, str(later), (("retry-after", "1"),))
         except Exception:  # noqa: BLE001  answered, whatever it is
             traceback.print_exc()
             outcome = "error"

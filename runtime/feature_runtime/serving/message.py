@@ -22,21 +22,30 @@ REASONS = {
 }
 STATUS_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n".encode() for status, reason in REASONS.items()}
 
+RETRY = b"retry-after: 1\r\n"
+
 Respond = Callable[..., None]
 
 
 class Request:
-    """One request; `body` is None when it was longer than the limit."""
+    """One request, or in its place what was refused (`refusal`: status, body and headers of the answer)."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "received")
+    __slots__ = ("began", "body", "came", "head", "headers", "held", "keep_alive", "method", "path", "refusal")
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self.began = began
         self.method = b""
         self.path = b""
         self.headers: dict[bytes, bytes] = {}
-        self.body: bytearray | None = bytearray()
-        self.received = 0
-        self.keep_alive = True
+        self.body = bytearray()
+        self.keep_alive = False
+        self.refusal: tuple[int, bytes, bytes] | None = None
+        self.head = 0
+        """Bytes of the head, and some for each of its fields."""
+        self.came = 0
+        """Bytes that came after those it began with."""
+        self.held = 0
+        """Bytes of memory that it counts for."""
 
 
 class Application(Protocol):

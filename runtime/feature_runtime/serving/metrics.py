@@ -40,6 +40,8 @@ class ServingState:
     """Per view, the end of its last load, in seconds since 1970."""
     newest_event: dict[str, float] = field(default_factory=dict)
     skew: dict[str, float] = field(default_factory=dict)
+    compared_at: dict[str, float] = field(default_factory=dict)
+    """Per service, when the skew probe last compared it, in seconds since 1970."""
 
 
 class Metrics(Collector):
@@ -132,6 +134,12 @@ class Metrics(Collector):
             ("feast_feature_freshness_seconds", "Since the end of the view's last load.", "feature_view", _ages(state.loaded_until, now)),
             ("feast_feature_data_age_seconds", "Since the view's newest event.", "feature_view", _ages(state.newest_event, now)),
             ("feast_feature_skew_ratio", "Of the values compared, how many differ from the history.", "feature_service", state.skew),
+            (
+                "feast_feature_skew_age_seconds",
+                "Since the service was compared with the history.",
+                "feature_service",
+                _ages(state.compared_at, now),
+            ),
         ):
             gauge = GaugeMetricFamily(name, what, labels=[label, "project"])
             for key, value in values.items():

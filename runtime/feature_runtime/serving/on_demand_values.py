@@ -18,6 +18,10 @@ SAME_IN_ARROW = {"Bool", "Bytes", "Float32", "Float64", "ImageBytes", "Int32", "
 FROM_JSON = {row.name: row.from_json for row in TYPES.values() if row.request}
 
 
+WHOLE_NUMBERS = {"Int32": 2**31, "Int64": 2**63}
+"""The types of whole numbers, and the first that each cannot hold."""
+
+
 def as_python(stored: bytes | None) -> Any:
     """A stored value as Feast's SDK gives it to a function; None for null, for what is not there, and for what Python cannot hold."""
     try:
@@ -50,6 +54,7 @@ def output_column(raw: Any, name: str, dtype: str, count: int) -> list[Any]:
 
     Raises:
         ValueError: it is missing, or of another length or type.
+        OverflowError: a number is beyond what the type holds.
     """
     names = raw.column_names if isinstance(raw, pa.Table) else raw
     if name not in names:
@@ -81,10 +86,14 @@ def _value(value: Any, name: str, kind: Parsed) -> Any:
 
 
 def _plain(value: Any, name: str, row: ValueType) -> Any:
-    if row.name in ("Int32", "Int64") and isinstance(value, float) and value.is_integer():
-        return int(value)  # pandas has no missing integers, and turns the whole column into floats
-    if not row.is_python(value):
+    beyond = WHOLE_NUMBERS.get(row.name)
+    if beyond and isinstance(value, float) and (value.is_integer() or np.isinf(value)):
+        # pandas has no missing integers, and turns the whole column into floats
+        value = int(value) if value.is_integer() else value
+    elif not row.is_python(value):
         raise _wrong_type(value, name, row.name)
+    if beyond and not -beyond <= value < beyond:
+        raise OverflowError(f"its function gave {value} for {name!r}, beyond what {row.name} holds")
     return row.stored(value)
 
 

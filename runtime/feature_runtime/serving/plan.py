@@ -15,7 +15,10 @@ from feature_runtime.serving.drafting import make_question
 from feature_runtime.serving.question import Description, PlanRefused, Question
 from feature_runtime.serving.refused import MOST_ERRORS, Refused, first_of, listed, problem, shown
 
-MEMORIZED_QUESTIONS = 1_000
+MEMORIZED_BYTES = 16 << 20
+"""What lists of features may hold that were worked out; the oldest go first."""
+QUESTION_BYTES, FEATURE_BYTES = 2_000, 400
+"""What one holds beside the names in it, measured."""
 
 
 class Plan:
@@ -37,6 +40,7 @@ class Plan:
             for full_names in (False, True)
         }
         self._of_features: dict[tuple[tuple[str, ...], bool], Question] = {}
+        self._memorized_bytes = 0
         self.contract = orjson.dumps(
             {
                 "project": self.project,
@@ -57,10 +61,12 @@ class Plan:
         key = (tuple(refs), full_names)
         question = self._of_features.get(key)
         if question is None:
-            question = self._features_question(key[0], full_names=full_names)
-            if len(self._of_features) >= MEMORIZED_QUESTIONS:
-                self._of_features.clear()
-            self._of_features[key] = question
+            question = self._of_features[key] = self._features_question(key[0], full_names=full_names)
+            self._memorized_bytes += _bytes(key[0])
+            while self._memorized_bytes > MEMORIZED_BYTES:
+                oldest = next(iter(self._of_features))
+                del self._of_features[oldest]
+                self._memorized_bytes -= _bytes(oldest[0])
         return question
 
     def _service_question(self, name: str, service: dict[str, Any], *, full_names: bool) -> Question:
@@ -109,6 +115,10 @@ class Plan:
         reason = self.description.get("unserved", {}).get(name)
         rule = f"the {what} {name!r} is not served: {reason}" if reason else f"there is no {what} {shown(name)!r} in the registry"
         return problem(place, value, rule, f"There is {listed(known) or 'none yet'}.")
+
+
+def _bytes(refs: tuple[str, ...]) -> int:
+    return QUESTION_BYTES + FEATURE_BYTES * len(refs) + sum(map(len, refs))
 
 
 def _repeated_names(refs: tuple[str, ...], features: list[tuple[str, str]], *, full_names: bool) -> Iterator[dict[str, Any]]:

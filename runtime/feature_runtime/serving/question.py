@@ -35,7 +35,7 @@ class Read:
     """One HMGET per row: the event time, then the features of one view. `reply[0]` is the time, `reply[1 + i]` feature i."""
 
     view: str
-    ttl_seconds: int
+    ttl_seconds: float
     columns: tuple[str, ...]
     """The request's entity columns in the order of `keys`; empty for a view without an entity."""
     keys: EntityKeys

@@ -24,6 +24,10 @@ class Refused(Exception):
         self.errors = errors
 
 
+class Busy(Exception):
+    """The server has more to do than it can: nothing is wrong with the request, it may come again."""
+
+
 def first_of(errors: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many errors as an answer lists; the rest is not even made."""
     return list(itertools.islice(errors, MOST_ERRORS))

@@ -1,7 +1,8 @@
 """The feature server: what HTTP and gRPC share, and what each HTTP request means.
 
 Read-only. A client's mistake is refused (4xx) with field, rule and remedy; 503 with Retry-After only while Redis is
-away. Liveness says that the process answers and computes, readiness that it has a contract and that Redis answers.
+away, or no thread is free for an on-demand function. Liveness says that the process answers and computes, readiness
+that it has a contract and that Redis answers.
 """
 
 import asyncio
@@ -15,16 +16,15 @@ import orjson
 
 from feature_runtime.serving.answer import Judged, Policy, inputs, judge, render
 from feature_runtime.serving.body import parse
-from feature_runtime.serving.message import Request, Respond, error_body
+from feature_runtime.serving.message import RETRY, Request, Respond, error_body
 from feature_runtime.serving.metrics import Metrics
 from feature_runtime.serving.online_store import OnlineStore, StoreAway
 from feature_runtime.serving.plan import Plan
-from feature_runtime.serving.refused import Refused, problem
+from feature_runtime.serving.refused import Busy, Refused, problem
 from feature_runtime.serving.requests import asked
 
 FEATURES = b"/get-online-features"
 ENDPOINTS = {FEATURES: b"POST", b"/health": b"GET", b"/ready": b"GET", b"/contract": b"GET"}
-RETRY = b"retry-after: 1\r\n"
 
 Finished = Callable[["Judged | Exception"], None]
 
@@ -63,6 +63,7 @@ class FeatureServer:
         Raises:
             Refused: the request breaks a rule.
             StoreAway: Redis is away.
+            Busy: no thread is free for an on-demand function.
         """
         future: asyncio.Future[Judged] = asyncio.get_running_loop().create_future()
 
@@ -83,7 +84,7 @@ class FeatureServer:
         what = asked(plan, request, max_entities=self.max_entities, contract=contract)
 
         def read(replies: Any) -> None:
-            if isinstance(replies, StoreAway):
+            if isinstance(replies, Exception):
                 finished(replies)
                 return
             try:
@@ -108,7 +109,7 @@ class FeatureServer:
         except Exception as error:  # noqa: BLE001
             if getattr(error, "clients_fault", False):
                 remedy = "Send values that the view can compute with."
-                error = Refused(422, [problem("entities", None, str(error), remedy)])
+                error = Refused(422, [problem(getattr(error, "field", "entities"), None, str(error), remedy)])
             finished(error)
         else:
             finished(judged)
@@ -185,7 +186,7 @@ class FeatureServer:
             sha256 = result.asked.question.sha256
             answer(200, body, b"feast-contract: %b\r\n" % sha256.encode() if sha256 else b"")
 
-        self._ask(parse(request.body or b""), contract.decode(errors="replace") if contract is not None else None, finished)
+        self._ask(parse(request.body), contract.decode(errors="replace") if contract is not None else None, finished)
 
     def _health(self, answer: Respond) -> None:
         if self.transformer is not None and (reason := self.transformer.stuck):
@@ -216,6 +217,8 @@ def _answer_error(error: Exception, answer: Respond) -> None:
         answer(error.status, orjson.dumps({"detail": error.detail, "errors": error.errors}))
     elif isinstance(error, StoreAway):
         answer(503, error_body(str(error), "online store", None, "Ask again in a second."), RETRY)
+    elif isinstance(error, Busy):
+        answer(503, error_body(str(error), "server", None, "Ask again in a second."), RETRY)
     else:
         traceback.print_exception(error, file=sys.stderr)
         answer(500, error_body("the server failed to answer; its log says why", "server", None, "Report it to who runs the server."))

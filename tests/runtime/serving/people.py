@@ -202,6 +202,7 @@ class Served:
     """A server's process and where it listens."""
 
     port: int
+    grpc_port: int
     pid: int
     log: Path
 
@@ -213,16 +214,16 @@ class Served:
 @contextmanager
 def serving(repo: Path, *arguments: str, drain: bool = True, **environment: str) -> Iterator[Served]:
     """A server on the repo, from `ready` until the block ends; it may end as it should, or (drain=False) at once."""
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     log = repo.parent / f"server-{port}.log"
     command = [sys.executable, "-m", "feature_runtime", "serve", "--port", str(port)]
-    command += ["--grpc-port", str(free_port()), "--metrics-port", str(free_port()), *arguments]
+    command += ["--grpc-port", str(grpc_port), "--metrics-port", str(free_port()), *arguments]
     variables = {**WITH_RUNTIME, "HOME": str(repo.parent), "FEATURE_REPO_DIR_ENV_VAR": str(repo), **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=repo, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         wait_until_ready(port, process.pid, log)
-        yield Served(port=port, pid=process.pid, log=log)
+        yield Served(port=port, grpc_port=grpc_port, pid=process.pid, log=log)
     finally:
         (process.terminate if drain else process.kill)()
         try:

@@ -1,4 +1,4 @@
-"""A hundred thousand generated requests to a real server on a real Redis: none ends in a 5xx, a hang or a guess.
+"""Generated requests to a real server on a real Redis: none ends in a 5xx, a hang or a guess.
 
 Hypothesis draws the seeds, each of two hundred requests; an oracle that shares no code with the server says what has to
 come back. A failure prints the one request. A second test lets Hypothesis build bodies value by value, so that it can
@@ -18,12 +18,13 @@ from tests.runtime.serving.generator import Case, Limits, body_case, case, post
 from tests.runtime.serving.oracle import Verdict, judge
 from tests.runtime.serving.people import EMPLOYEES, FEATURES, lock, make_repo, serving
 from tests.runtime.serving.wire import Answer, Wire
+from tests.soak import counts
 
-REQUESTS = 100_000
+REQUESTS = counts(20_000, soak=100_000)
 AT_ONCE = 200
-EXAMPLES = 640
-"""Some of the requests that are drawn are the same; so many make a hundred thousand different ones."""
-BUILT = 2_000
+EXAMPLES = REQUESTS * 64 // 10_000
+"""Some of the requests that are drawn are the same; so many make as many different ones."""
+BUILT = counts(500, soak=2_000)
 SETTINGS = settings(
     derandomize=True,
     database=None,

@@ -17,11 +17,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-import redis
-import redis.asyncio
 import uvloop
 from feast import FeatureStore
 from feast.feature_server_utils import convert_response_to_dict
+from feast.infra.online_stores.redis import RedisOnlineStoreConfig
 from feast.protos.feast.serving.ServingService_pb2 import (
     FieldStatus,
     GetFeastServingInfoRequest,
@@ -40,11 +39,14 @@ from bench.ports import free_port
 from bench.stores import redis_server
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
+from feature_runtime.online_store.addresses import Single
+from feature_runtime.online_store.wire import Names
 from feature_runtime.serving import grpc_service
 from feature_runtime.serving.describing import describe
+from feature_runtime.serving.functions import CannotCompute
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.on_demand import CannotCompute, Transformer
+from feature_runtime.serving.on_demand import Transformer
 from feature_runtime.serving.online_store import OnlineStore
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.server import FeatureServer
@@ -169,7 +171,8 @@ class Serving:
         try:
             feast = FeatureStore(str(self.repo))
             description, views = describe(feast, contract_of_definitions(self.repo, load_definitions(self.repo)))
-            store = OnlineStore(lambda: redis.asyncio.Redis(port=self.redis_port))
+            config = RedisOnlineStoreConfig(connection_string=f"127.0.0.1:{self.redis_port}")
+            store = OnlineStore(Single(config, Names()).connect)
             store.start()
             self.server = FeatureServer(store, Metrics(), max_entities=MAX_ENTITIES, max_body_bytes=64 * 1024)
             self.server.use(Plan(description), Transformer(views))

@@ -1,8 +1,11 @@
 """Requests that are wrong are refused by name and rule; connections live on; HTTP is understood as clients speak it."""
 
+import asyncio
 import json
 import socket
+import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +13,7 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueT
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float32, Int32, Int64, String
 
+from feature_runtime.serving.http import Server
 from tests.waiting import wait_until
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -41,9 +45,31 @@ def running(shop_of, serving):
     return serving(shop, shop.contract(SERVICE), max_entities=5, max_body_bytes=4096)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(running):
+    """Whatever a client did, the server keeps nothing of it."""
+    yield
+    wait_until(lambda: running.http.held == 0, "no request is held any more")
+
+
 @pytest.fixture
 def client(running):
     return running.client()
+
+
+@pytest.fixture
+def held_back(running, monkeypatch):
+    """Redis answers nothing until the test calls it."""
+    read, waiting = running.store.read, []
+    monkeypatch.setattr(running.store, "read", lambda *arguments: waiting.append(arguments))
+
+    def answer():
+        while waiting:
+            running.loop.call_soon_threadsafe(read, *waiting.pop(0))
+
+    answer.waiting = waiting
+    yield answer
+    answer()
 
 
 def with_entities(**entities):
@@ -281,6 +307,103 @@ def test_an_old_client_is_answered_and_let_go(running):
     assert received.endswith(b'{"status":"alive"}')
 
 
+def test_an_old_client_that_keeps_its_connection_is_told_that_it_may(running):
+    old = post(None, "Connection: Keep-Alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+    raw = Raw(running.port)
+    for _ in range(3):
+        assert b"connection: keep-alive\r\n" in raw.send(old).until((b"feature_names", 1))
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.0\r\nConnection: Upgrade", b"HTTP/1.1\r\nConnection: close, Upgrade", b"HTTP/1.0"])
+def test_who_offers_another_protocol_and_wants_to_close_is_let_go(running, head):
+    received = Raw(running.port).send(b"GET /health " + head + b"\r\nUpgrade: h2c\r\n\r\n").until_closed()
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close\r\n" in received
+
+
+@pytest.mark.parametrize("target", ["http://x:6566/health", "http://x:6566/health?verbose=1", "HTTP://user@[::1]:80/health"])
+def test_a_request_line_may_name_the_server(running, target):
+    received = Raw(running.port).send(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()).until_closed()
+    assert received.startswith(b"HTTP/1.1 200 ")
+    for other in (b"http://x:6566", b"*", b"http://"):
+        received = Raw(running.port).send(b"GET " + other + b" HTTP/1.1\r\nConnection: close\r\n\r\n").until_closed()
+        assert received[9:12] in {b"404", b"400"}
+
+
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def chunked(body, size):
+    return b"".join(b"%x\r\n%b\r\n" % (len(body[at : at + size]), body[at : at + size]) for at in range(0, len(body), size))
+
+
+def test_fields_after_the_body_are_refused(running):
+    body = chunked(json.dumps(GOOD).encode(), 1000) + b"0\r\n"
+    for trailers in (b"feast-contract: abc\r\n\r\n", b"x: y\r\n" * 1_000_000, b"x: " + b"y" * 4_000_000):
+        received = Raw(running.port).send(post(body + trailers, CHUNKED)).until_closed()
+        assert received[9:12] in {b"400", b"413"}, received
+        assert received.count(b"HTTP/1.1") == 1
+
+
+def test_chunks_may_be_tiny_but_not_without_end(running):
+    long = {**GOOD, "entities": {**GOOD["entities"], "sku": ["x" * 3_000]}}
+    body = chunked(json.dumps(long).encode(), 1) + b"0\r\n\r\n"
+    assert b"200 OK" in Raw(running.port).send(post(body, CHUNKED)).until((b"feature_names", 1))
+    for extension in (b";a=" + b"b" * 100, b";" + b"a" * 4_000_000):
+        endless = b"".join((b"1", extension, b"\r\n \r\n")) * (1 if len(extension) > 1000 else 40_000)
+        assert Raw(running.port).send(post(endless, CHUNKED)).until_closed().startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("header", [CHUNKED, "Content-Length: 100000000"])
+def test_a_body_of_any_length_is_refused_and_not_kept(running, header):
+    body = chunked(b" " * 100_000_000, 1_000_000) if header == CHUNKED else b" " * 100_000_000
+    received = Raw(running.port).send(post(body, header)).until_closed()
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b'"field":"body"' in received
+
+
+def test_a_refusal_waits_for_the_answers_before_it(running, held_back):
+    raws = [
+        Raw(running.port).send(post() + wrong)
+        for wrong in (b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 20_000, post(b" " * 5000))
+    ]
+    wait_until(lambda: len(held_back.waiting) == 3, "the good requests wait for Redis")
+    held_back()
+    for raw, status in zip(raws, (b"400", b"431", b"413"), strict=True):
+        received = raw.until_closed()
+        assert [answer[:3] for answer in received.split(b"HTTP/1.1 ")[1:]] == [b"200", status]
+
+
+def test_an_invitation_waits_for_the_answers_before_it(running, held_back):
+    data = post(None, "Expect: 100-continue")
+    head, body = data.split(b"\r\n\r\n", 1)
+    raw = Raw(running.port).send(post() + head + b"\r\n\r\n")
+    wait_until(lambda: held_back.waiting, "the first request waits for Redis")
+    held_back()
+    received = raw.until((b"100 Continue\r\n\r\n", 1))
+    assert received.index(b"feature_names") < received.index(b"100 Continue")
+    raw.send(body)
+    wait_until(lambda: held_back.waiting, "the second request waits for Redis")
+    held_back()
+    assert b"200 OK" in raw.until((b"feature_names", 1))
+
+
+def test_thousands_of_requests_in_one_breath_are_all_answered_and_never_held_at_once(running):
+    most = []
+    hold = running.http.most_held
+    raw = Raw(running.port)
+    sender = threading.Thread(target=raw.send, args=(b"GET /health HTTP/1.1\r\n\r\n" * 50_000 + post(None, "Connection: close"),))
+    sender.start()
+    received = b""
+    while chunk := raw.socket.recv(1 << 18):
+        received += chunk
+        most.append(running.http.held)
+    sender.join(20)
+    assert received.count(b"200 OK") == 50_001
+    assert received.endswith(b"}")
+    assert max(most) < 2_000_000 < hold
+
+
 def test_a_client_that_has_said_everything_still_hears_the_answers(running):
     raw = Raw(running.port).send(post() * 3)
     raw.socket.shutdown(socket.SHUT_WR)
@@ -298,17 +421,138 @@ def test_a_stalled_client_is_let_go(running, monkeypatch):
     assert time.monotonic() - started < 8
 
 
-def test_a_client_that_does_not_read_holds_nobody_up(running):
+@pytest.mark.parametrize("piece", [post()[:60], b"GET / HTTP/1.1\r\n", post(b"", CHUNKED), post(b"", "Content-Length: 4000")])
+def test_a_drop_now_and_then_keeps_no_connection_open(running, monkeypatch, piece):
+    monkeypatch.setattr("feature_runtime.serving.connection.STALLED_SECONDS", 1)
+    others = set(running.http.connections)
+    raw = Raw(running.port).send(piece)
+    drops = threading.Thread(target=drip, args=(raw, b"1\r\n \r\n" if b"chunked" in piece else b"x"), daemon=True)
+    drops.start()
+    assert raw.until_closed().startswith(b"HTTP/1.1 408 ")
+    wait_until(lambda: not running.http.connections - others, "it is let go, though it goes on")
+    drops.join(20)
+
+
+def drip(raw, drop):
+    with suppress(OSError):
+        while True:
+            raw.socket.sendall(drop)
+            time.sleep(0.2)
+
+
+def test_empty_lines_keep_no_connection_open(running, monkeypatch):
+    monkeypatch.setattr("feature_runtime.serving.connection.IDLE_SECONDS", 1)
+    raw = Raw(running.port)
+    threading.Thread(target=drip, args=(raw, b"\r\n"), daemon=True).start()
+    assert raw.until_closed() == b""
+
+
+def test_a_slow_client_is_served(running, monkeypatch):
+    monkeypatch.setattr("feature_runtime.serving.connection.STALLED_SECONDS", 3)
+    data = post(json.dumps(GOOD).encode().rjust(4000))
+    raw = Raw(running.port)
+    started = time.monotonic()
+    for at in range(0, len(data), 400):
+        raw.send(data[at : at + 400])
+        time.sleep(0.45)
+    assert time.monotonic() - started > 4
+    assert b"200 OK" in raw.until((b"feature_names", 1))
+
+
+def ask_without_reading(running):
+    """A client that asks for more than fits into any buffer, and reads nothing."""
     lazy = Raw(running.port)
     lazy.socket.setblocking(False)
     data = post() * 50
-    try:
+    with suppress(BlockingIOError):
         while True:
             lazy.socket.send(data)
-    except BlockingIOError:
-        pass
+    return lazy
+
+
+def test_a_client_that_does_not_read_holds_nobody_up_and_is_let_go(running, monkeypatch):
+    others = set(running.http.connections)
+    lazy = ask_without_reading(running)
     assert running.ask(GOOD).status == 200
+    assert len(running.http.connections - others) >= 1
+    monkeypatch.setattr("feature_runtime.serving.connection.STALLED_SECONDS", 0.5)
+    wait_until(lambda: not running.http.connections - others, "the client that does not read is let go")
     lazy.socket.close()
+
+
+def test_clients_that_do_not_read_go_when_they_hold_too_much(running, monkeypatch):
+    monkeypatch.setattr("feature_runtime.serving.http.MOST_UNSENT_BYTES", 200_000)
+    lazy = [ask_without_reading(running) for _ in range(6)]
+    wait_until(lambda: len(running.http._slow) <= 3 and running.http._unsent <= 200_000, "only as many stay as may")
+    assert running.ask(GOOD).status == 200
+    for one in lazy:
+        one.socket.close()
+    wait_until(lambda: running.http._unsent == 0, "nothing is kept for them")
+
+
+def test_idle_connections_make_room_and_strangers_go_first(running, monkeypatch):
+    wait_until(lambda: not running.http.connections, "the connections of other tests have gone")
+    monkeypatch.setattr(running.http, "_most_connections", 20)
+    known = running.client()
+    assert known.ask(GOOD).status == 200
+    sock = known.connection.sock
+    strangers = [Raw(running.port).send(b"GET / HT") for _ in range(100)]
+    assert running.ask(GOOD).status == 200
+    assert len(running.http.connections) <= 20
+    assert known.ask(GOOD).status == 200
+    assert known.connection.sock is sock, "who has asked before is still connected"
+    for raw in strangers:
+        raw.socket.close()
+
+
+def test_when_all_connections_are_busy_one_more_is_told_so(running, monkeypatch, held_back):
+    wait_until(lambda: not running.http.connections, "the connections of other tests have gone")
+    monkeypatch.setattr(running.http, "_most_connections", 3)
+    busy = [Raw(running.port).send(post(None, "Connection: close")) for _ in range(3)]
+    wait_until(lambda: len(held_back.waiting) == 3, "all wait for Redis")
+    received = Raw(running.port).until_closed()
+    assert received.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in received
+    held_back()
+    assert all(b"200 OK" in raw.until_closed() for raw in busy)
+
+
+def test_when_all_requests_hold_too_much_long_ones_are_told_to_come_back_and_short_ones_answered(running, monkeypatch, held_back):
+    monkeypatch.setattr(running.http, "most_held", 30_000)
+    monkeypatch.setattr("feature_runtime.serving.connection.SMALL_BYTES", 3_000)
+    padded = json.dumps(GOOD).encode().rjust(4000)
+    long = [Raw(running.port).send(post(padded, "Connection: close")) for _ in range(20)]
+    wait_until(lambda: len(held_back.waiting) >= 4, "some wait for Redis")
+    short = Raw(running.port).send(post(None, "Connection: close"))
+    assert running.http.held < 60_000
+    deadline = time.monotonic() + 20
+    answers = []
+    for raw in long:
+        raw.socket.settimeout(0.2)
+    while len(answers) < 20 and time.monotonic() < deadline:
+        held_back()
+        for raw in list(long):
+            with suppress(TimeoutError):
+                answers.append(raw.until_closed()[9:12])
+                long.remove(raw)
+    assert {b"200", b"503"} == set(answers)
+    held_back()
+    assert b"200 OK" in short.until_closed()
+
+
+@pytest.mark.parametrize("dual", [True, False])
+def test_it_listens_on_every_address_also_without_ipv6(running, monkeypatch, dual):
+    if not dual:
+        monkeypatch.setattr("socket.has_dualstack_ipv6", lambda: False)
+    elif not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    server = Server(running.server)
+    port = asyncio.run_coroutine_threadsafe(server.start("", 0), running.loop).result(10)
+    for address in ("127.0.0.1", "::1") if dual else ("127.0.0.1",):
+        with socket.create_connection((address, port), timeout=5) as connected:
+            connected.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            assert connected.recv(100).startswith(b"HTTP/1.1 200 ")
+    asyncio.run_coroutine_threadsafe(server.drain(listening_seconds=0, seconds=1), running.loop).result(10)
 
 
 def test_a_bug_is_an_error_with_a_sentence_and_is_counted(running, monkeypatch, capfd):

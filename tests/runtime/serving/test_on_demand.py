@@ -1,26 +1,34 @@
 """On-demand features: the values of Feast's SDK, the contract's types, and nobody else waits."""
 
 import asyncio
+import decimal
 import math
 import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
-from feast import FeatureStore, FeatureView, Field, FileSource, RequestSource
+from feast import FeatureStore, FeatureView, Field, FileSource, OnDemandFeatureView, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_operations import apply_total_with_repo_instance
-from feast.types import Array, Bool, Float64, Int64, String
+from feast.transformation.pandas_transformation import PandasTransformation
+from feast.transformation.python_transformation import PythonTransformation
+from feast.types import Array, Bool, Bytes, Decimal, Float64, Int64, Map, String, UnixTimestamp, ZonedTimestamp
 
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.serving import on_demand
+from feature_runtime.serving import function_check, on_demand
+from feature_runtime.serving.function_check import problems
+from feature_runtime.serving.functions import CannotCompute, OnDemandView
 from feature_runtime.serving.message import Request
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.on_demand import CannotCompute, OnDemandView, Transformer, problems
+from feature_runtime.serving.on_demand import Transformer
+from feature_runtime.serving.refused import Busy
 from feature_runtime.serving.server import FeatureServer
 from tests.second_feature_repo import data
 
@@ -178,8 +186,25 @@ def test_a_number_that_the_type_cannot_hold_is_refused():
     def function(inputs):
         return {"out": [2**70]}
 
-    with pytest.raises(CannotCompute, match="not of the declared type"):
+    with pytest.raises(CannotCompute, match="gave 1180591620717411303424 for 'out', beyond what Int64 holds"):
         OnDemandView(view_of(function)).compute_stored({"number": [1]}, {}, 1)
+
+
+@pytest.mark.parametrize("number", [2**62, math.inf, -(2**70)])
+def test_a_number_beyond_its_type_is_the_requests_fault_when_the_request_brought_values(number):
+    def asked(inputs):
+        return {"out": [number * 10 for _ in inputs["number"]]}
+
+    def stored(inputs):
+        return {"out": [number * 10 for _ in inputs["known"]]}
+
+    with pytest.raises(CannotCompute, match="beyond what Int64 holds") as refused:
+        computed(asked)
+    assert refused.value.clients_fault
+    assert refused.value.field == "entities.number", "the only field that it brought"
+    with pytest.raises(CannotCompute) as refused:
+        OnDemandView(view_of(stored, sources=[SOURCE])).compute({"source__known": [1]}, 1)
+    assert not refused.value.clients_fault, "nobody who asks can help what is stored"
 
 
 def test_missing_numbers_are_null_and_pandas_whole_floats_are_integers():
@@ -198,6 +223,78 @@ def test_an_entity_has_the_same_value_alone_and_among_others():
     view = OnDemandView(view_of(function, Float64, sources=[SOURCE], mode="pandas"))
     assert view.compute({"source__known": [9, None]}, 2) == {"out": [3.0, None]}
     assert view.compute({"source__known": [None]}, 1) == {"out": [None]}
+
+
+ROW_BY_ROW = {
+    "a large number": (Int64, [2**53 + 1, None], lambda known: known % 1000),
+    "a number as text": (Int64, [7, 3, None], lambda known: "n=" + known.astype(str)),
+    "a flag as text": (Bool, [True, None, False], lambda known: known.astype(str)),
+    "the length of a text": (String, ["abc", None, ""], lambda known: "l=" + known.str.len().astype(str)),
+    "bytes": (Bytes, [b"a", None], lambda known: known.map(type).astype(str)),
+    "the year of a moment": (UnixTimestamp, [datetime(2001, 2, 3, tzinfo=UTC), None], lambda known: known.dt.year.astype(str)),
+    "a fraction that becomes whole": (
+        Float64,
+        [2.0, None],
+        lambda known: known.map(lambda one: None if math.isnan(one) else int(one)).astype(str),
+    ),
+    "a list": (Array(Int64), [[1, 2], [3, None], None, []], lambda known: known.map(lambda one: str(None if one is None else one.dtype))),
+    "lists within lists": (Array(Array(Int64)), [[[1], [2]], [[None]], [[]]], lambda known: known.map(str)),
+    "a map": (Map, [{"a": 1}, {"b": 2}, None], lambda known: known.map(str)),
+    "a decimal": (Decimal, [decimal.Decimal("1.5"), decimal.Decimal("2.25"), None], lambda known: known.map(str)),
+    "moments in zones": (
+        ZonedTimestamp,
+        [datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Berlin")), datetime(2026, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo"))],
+        lambda known: known.map(str),
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["pandas", "python"])
+@pytest.mark.parametrize("what", ROW_BY_ROW)
+def test_an_entity_has_the_same_value_alone_and_beside_any_nulls(what, mode):
+    """pandas makes floats of whole numbers, and objects of everything, as soon as one is missing."""
+    dtype, known, result = ROW_BY_ROW[what]
+    source = FeatureView(
+        name="source", entities=[], ttl=timedelta(0), schema=[Field(name="known", dtype=dtype)], source=SOURCE.batch_source
+    )
+
+    def in_pandas(inputs):
+        return result(inputs["known"]).astype(str).to_frame("out")
+
+    def in_python(inputs):
+        return {"out": [str(np.array(inputs["known"], dtype=None if dtype in SCALARS else object).dtype.kind)] * len(inputs["known"])}
+
+    view = OnDemandView(view_of(in_pandas if mode == "pandas" else in_python, String, sources=[source], mode=mode))
+
+    def of(values):
+        return view.compute({"source__known": values}, len(values))["out"]
+
+    alone = [of([value])[0] for value in known]
+    assert of(known) == alone
+    assert of(known[::-1]) == alone[::-1]
+
+
+SCALARS = (Int64, Bool, String, Bytes, Float64)
+
+
+def test_rows_are_computed_together_where_their_nulls_are_the_same():
+    calls = []
+
+    def function(inputs):
+        calls.append(list(inputs["known"]))
+        return {"out": inputs["known"]}
+
+    view = OnDemandView(view_of(function, sources=[SOURCE]))
+    assert view.compute({"source__known": [None, 1, None, 2, 3]}, 5) == {"out": [None, 1, None, 2, 3]}
+    assert calls == [[1, 2, 3], [None, None]], "one call for each pattern, those without nulls first"
+
+
+def test_whole_numbers_beyond_what_floats_tell_apart_survive_a_function_that_leaves_some_out():
+    def function(inputs):
+        return inputs["known"].where(inputs["known"] > 9).to_frame("out")
+
+    view = OnDemandView(view_of(function, sources=[SOURCE], mode="pandas"))
+    assert view.compute({"source__known": [2**53 + 1, 3, 12]}, 3) == {"out": [2**53 + 1, None, 12]}
 
 
 def test_a_function_of_one_row_is_asked_for_every_row():
@@ -221,10 +318,12 @@ def test_an_error_may_be_the_requests_when_it_brought_values():
     )
 
 
-@pytest.mark.parametrize(("known", "clients"), [([1, 2], False), ([1, None], True)])
-def test_an_error_on_complete_values_of_the_stores_own_is_the_functions(known, clients):
+@pytest.mark.parametrize(("known", "broken", "clients"), [([1, 2], 1, False), ([1, None], None, True), ([None, 1], 1, False)])
+def test_an_error_on_complete_values_of_the_stores_own_is_the_functions(known, broken, clients):
     def function(inputs):
-        raise RuntimeError("broken")
+        if broken in inputs["known"]:
+            raise RuntimeError("broken")
+        return {"out": [1] * len(inputs["known"])}
 
     view = OnDemandView(view_of(function, sources=[SOURCE]))
     with pytest.raises(CannotCompute) as refused:
@@ -268,6 +367,153 @@ def test_what_the_server_does_not_compute_is_found(options, said):
     else:
         view = view_of(function, **options)
     assert any(said in problem for problem in problems(view))
+
+
+def test_a_function_may_give_fewer_bits_than_its_view_declares():
+    """`dt.year` is of 32 bits; every one of these is a whole number of 64."""
+
+    def function(inputs):
+        return pd.to_datetime(inputs["at"], utc=True).dt.year.to_frame("out")
+
+    asked = RequestSource(name="asked", schema=[Field(name="at", dtype=UnixTimestamp)])
+    view = view_of(function, sources=[asked], mode="pandas")
+    assert problems(view) == []
+    assert OnDemandView(view).compute({"at": [datetime(2001, 2, 3, tzinfo=UTC)]}, 1) == {"out": [2001]}
+
+
+def over_the_rows(body):
+    """An on-demand view in pandas with a function of this expression."""
+    text = f"def function(inputs):\n    return pd.DataFrame({{'out': {body}}})\n"
+    return rebuilt(text, "pandas", Float64)
+
+
+def rebuilt(text, mode, dtype, sources=(SOURCE,)):
+    namespace = {"pd": pd, "np": np}
+    exec(text, namespace)
+    kind = PandasTransformation if mode == "pandas" else PythonTransformation
+    return OnDemandFeatureView(
+        name="function",
+        schema=[Field(name="out", dtype=dtype)],
+        sources=list(sources),
+        mode=mode,
+        feature_transformation=kind(udf=namespace["function"], udf_string=text),
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "inputs['known'] - inputs['known'].mean()",
+        "inputs['known'] / inputs['known'].max()",
+        "inputs['known'].cumsum().astype('float64')",
+        "inputs['known'].rank()",
+        "inputs.index.astype('float64')",
+        "inputs['known'].shift(1, fill_value=0).astype('float64')",
+        "inputs['known'].sort_values().to_numpy(dtype='float64')",
+        "inputs['known'].drop_duplicates().astype('float64')",
+        "inputs['known'].duplicated().astype('float64')",
+        "[float(len(inputs))] * len(inputs)",
+    ],
+)
+def test_a_function_whose_value_depends_on_who_else_is_asked_for_is_found(body):
+    (problem,) = problems(over_the_rows(body))
+    assert "'out'" in problem
+    assert "one by one, but not together" in problem or ("alone and" in problem and "known=" in problem)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "inputs['known'] * 1.5",
+        "np.log1p(inputs['known'])",
+        "inputs['known'].where(inputs['known'] > 5).astype('float64')",
+        "inputs['known'].map({1: 0.5, 3: 0.25})",
+        "(pd.Timestamp.now() - pd.to_datetime(inputs['known'], unit='D')).dt.total_seconds()",
+        "np.random.default_rng().random(len(inputs))",
+        "inputs[['known'] * 17].sum(axis=1) * 0.1",
+        "[1.0 / one for one in inputs['known']]",
+    ],
+)
+def test_a_function_of_its_row_alone_has_no_problem(body):
+    assert problems(over_the_rows(body)) == []
+
+
+def test_a_function_of_vectors_of_one_length_has_no_problem():
+    text = """def function(inputs):
+        return {"out": np.stack(inputs["embedding"]).mean(axis=1).tolist()}
+    """
+    source = RequestSource(name="asked", schema=[Field(name="number", dtype=Int64)])
+    vectors = FeatureView(
+        name="vectors", entities=[], ttl=timedelta(0), schema=[Field(name="embedding", dtype=Array(Float64))], source=SOURCE.batch_source
+    )
+    assert problems(rebuilt(text, "python", Float64, sources=(source, vectors))) == []
+
+
+def test_a_function_is_tried_with_the_join_keys_that_a_server_gives_it():
+    text = "def function(inputs):\n    return {'out': [key + known for key, known in zip(inputs['id'], inputs['known'], strict=True)]}\n"
+    assert problems(rebuilt(text, "python", Int64), {"source": [["id", "Int64"]]}) == []
+
+
+def test_a_type_that_the_view_does_not_declare_is_found_on_any_sample():
+    def function(inputs):
+        return {"out": [number / 2 if number > 3 else number for number in inputs["number"]]}
+
+    (problem,) = problems(view_of(function))
+    assert problem == "its function gave a float for 'out', which is Int64"
+
+
+def test_a_check_ends_where_the_function_does_not(monkeypatch):
+    monkeypatch.setattr(function_check, "SECONDS", 0.2)
+    let_go = threading.Event()
+    monkeypatch.setattr(function_check, "_problem", lambda *_: let_go.wait(20))
+
+    def function(inputs):
+        return {"out": inputs["number"]}
+
+    try:
+        (problem,) = problems(view_of(function, name="hangs"))
+        assert "does not end within 0.2 s" in problem
+        checks = [thread for thread in threading.enumerate() if thread.name == "on-demand-check"]
+        assert checks
+        assert all(thread.daemon for thread in checks), "the process must end without it"
+    finally:
+        let_go.set()
+
+
+def test_a_function_is_checked_once_until_its_definition_changes(monkeypatch):
+    checked = []
+    monkeypatch.setattr(function_check, "_problem", lambda spec, _: checked.append(spec))
+    text = "def function(inputs):\n    return {'out': inputs['known'], 'checked': 'once'}\n"
+    for _ in range(3):
+        assert problems(rebuilt(text, "python", Int64)) == []
+    assert len(checked) == 1
+    assert problems(rebuilt(text, "python", Float64)) == []
+    assert len(checked) == 2
+
+
+def test_who_finds_no_thread_in_time_is_told_to_ask_again(monkeypatch):
+    monkeypatch.setattr(on_demand, "WAITING_SECONDS", 0.1)
+    monkeypatch.setattr(on_demand, "MOST_WAITING", 3)
+    go_on = threading.Event()
+
+    def function(inputs):
+        assert go_on.wait(20)
+        return {"out": inputs["number"]}
+
+    async def asked():
+        transformer = Transformer([view_of(function)])
+        calls = [asyncio.create_task(transformer.compute("function", {"number": [1]}, {}, 1)) for _ in range(on_demand.THREADS + 4)]
+        busy = [await asyncio.gather(call, return_exceptions=True) for call in calls[on_demand.THREADS :]]
+        go_on.set()
+        done = await asyncio.gather(*calls[: on_demand.THREADS])
+        again = await transformer.compute("function", {"number": [2]}, {}, 1)
+        return [str(type(one).__name__) + ": " + str(one) for (one,) in busy], done, again
+
+    busy, done, again = asyncio.run(asked())
+    assert [one for one in busy if "within 0.1 s" in one] == busy[:3]
+    assert "3 requests wait for on-demand functions already" in busy[3]
+    assert len(done) == on_demand.THREADS
+    assert Value.FromString(again["out"][0]).int64_val == 2, "the threads are free again"
 
 
 def test_others_go_on_while_a_function_works():
@@ -345,7 +591,8 @@ def test_functions_that_never_end_give_way_to_others_until_only_a_restart_helps(
                 monkeypatch.setattr(on_demand, "SECONDS", 0.3)
             await asyncio.gather(*(hang() for _ in range(on_demand.THREADS)))
             look()
-            with pytest.raises(CannotCompute, match="no thread was free for its function within"):
+            monkeypatch.setattr(on_demand, "WAITING_SECONDS", 0.05)
+            with pytest.raises(Busy, match="no thread was free for an on-demand function within"):
                 await ask(5)
         finally:
             let_go.set()

@@ -4,11 +4,13 @@ import copy
 import json
 import subprocess
 import sys
+import time
+import tracemalloc
 
 import pytest
 from feast.infra.online_stores.helpers import _mmh3
 
-from feature_runtime.serving.plan import MEMORIZED_QUESTIONS, Plan
+from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.question import PlanRefused
 from feature_runtime.serving.refused import MOST_ERRORS, Refused
 
@@ -111,10 +113,46 @@ def test_a_question_is_worked_out_once_and_not_for_ever(plan):
     refs = ["customers:score"]
     assert plan.of_features(refs) is plan.of_features(list(refs))
     assert plan.of_features(refs) is not plan.of_features(refs, full_names=True)
-    for number in range(3 * MEMORIZED_QUESTIONS):
-        with pytest.raises(Refused):
-            plan.of_features([f"customers:{number}"])
-    assert len(plan._of_features) <= MEMORIZED_QUESTIONS
+    known = len(plan._of_features)
+    with pytest.raises(Refused):
+        plan.of_features(["customers:1"])
+    assert len(plan._of_features) == known, "a list that is refused is not kept"
+
+
+def wide(description, count):
+    """The plan of one view with so many features, and its list of them."""
+    features = [[f"feature_{number:04}", "Float64"] for number in range(count)]
+    description["views"]["wide"] = description["views"]["customers"] | {"features": features}
+    return Plan(description), [f"wide:{name}" for name, _ in features]
+
+
+def test_lists_of_features_never_hold_more_than_they_may(description, monkeypatch):
+    most = 1 << 20
+    monkeypatch.setattr("feature_runtime.serving.plan.MEMORIZED_BYTES", most)
+    plan, refs = wide(description, 200)
+    tracemalloc.start()
+    try:
+        for number in range(30):
+            last = plan.of_features([*refs[number:], *refs[:number]])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * most < held < 1.5 * most
+    assert plan.of_features([*refs[29:], *refs[:29]]) is last, "the newest are kept"
+
+
+def test_a_list_costs_as_much_as_its_features_not_as_their_square(description):
+    def seconds(count):
+        plan, refs = wide(copy.deepcopy(description), count)
+        tries = []
+        for _ in range(5):
+            refs = refs[1:] + refs[:1]
+            started = time.process_time()
+            plan.of_features(refs)
+            tries.append(time.process_time() - started)
+        return min(tries)
+
+    assert seconds(4_000) < 25 * seconds(500), "eight times as many; with every pair of them it would be 64 times as long"
 
 
 def test_what_is_not_there_is_told_with_what_is(plan):

@@ -1,9 +1,7 @@
 """Redis goes away in all its ways: every request is answered at once or within the timeout, and service resumes by itself."""
 
-import shutil
 import signal
 import statistics
-import subprocess
 import threading
 import time
 from datetime import UTC, datetime
@@ -14,8 +12,6 @@ from feast import Entity, FeatureView, Field, FileSource, ValueType
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Int64
 
-from bench.ports import free_port
-from tests.runtime.serving.conftest import feature_store
 from tests.waiting import NotYet, wait_for, wait_until
 
 AWAY = redis.exceptions.RedisError
@@ -141,102 +137,3 @@ def test_a_thousand_requests_at_once_share_one_connection(running, own_redis):
         thread.join(30)
     assert results == [[42]] * 1000
     assert client.info("clients")["connected_clients"] == before
-
-
-@pytest.fixture
-def sentinels(tmp_path, own_redis):
-    """A replica of `own_redis`, and one Sentinel that decides alone."""
-    binary = shutil.which("redis-server")
-    replica, sentinel = free_port(), free_port()
-    config = tmp_path / "sentinel.conf"
-    config.write_text(
-        f"port {sentinel}\nbind 127.0.0.1\nsentinel monitor feast 127.0.0.1 {own_redis.port} 1\n"
-        "sentinel down-after-milliseconds feast 500\nsentinel failover-timeout feast 2000\n"
-    )
-    directory = tmp_path / "replica"
-    directory.mkdir()
-    command = [binary, "--port", str(replica), "--save", "", "--dir", str(directory), "--replicaof", "127.0.0.1", str(own_redis.port)]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL)]
-    try:
-        # The Sentinel asks at its start, and then not for ten seconds.
-        wait_until(lambda: redis.Redis(port=replica).info("replication")["master_link_status"] == "up", "the replica follows", AWAY)
-        processes.append(subprocess.Popen([binary, str(config), "--sentinel"], stdout=subprocess.DEVNULL))
-        wait_until(lambda: redis.Redis(port=sentinel).sentinel_slaves("feast"), "the Sentinel knows the replica", AWAY)
-        yield sentinel, replica
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait(10)
-
-
-def test_a_failover_is_followed(own_shop, own_redis, sentinels, serving, tmp_path):
-    sentinel, replica = sentinels
-    own_shop.apply(customer, make_view())
-    write(own_shop)
-    wait_until(redis.Redis(port=replica).dbsize, "the replica has the row")
-    own_shop.reader = feature_store(
-        tmp_path,
-        f"127.0.0.1:{sentinel},socket_timeout=1,socket_connect_timeout=1",
-        redis_type="redis_sentinel",
-        sentinel_master="feast",
-    )
-    running = serving(own_shop, own_shop.contract())
-    assert running.ask(QUESTION).columns["age"]["values"] == [42]
-    own_redis.signal(signal.SIGKILL)
-    until(running, 503)
-    assert until(running, 200).columns["age"]["values"] == [42], "from the replica that is master now"
-    assert redis.Redis(port=replica).info("replication")["role"] == "master"
-    running.stop()
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    """Two nodes with half of the slots each."""
-    binary = shutil.which("redis-server")
-    ports, processes = [free_port(), free_port()], []
-    try:
-        for number, port in enumerate(ports):
-            directory = tmp_path / f"node{number}"
-            directory.mkdir()
-            # The port of the nodes' own talk would be 10,000 higher, beyond the last one.
-            cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--dir", str(directory)]
-            processes.append(subprocess.Popen([binary, "--port", str(port), "--save", "", *cluster], stdout=subprocess.DEVNULL))
-            wait_for(redis.Redis(port=port).ping, AWAY)
-            redis.Redis(port=port).execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            redis.Redis(port=port).execute_command("CLUSTER", "ADDSLOTSRANGE", number * 8192, number * 8192 + 8191)
-        own = processes[1].args
-        redis.Redis(port=ports[0]).execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], own[own.index("--cluster-port") + 1])
-        for port in ports:
-            wait_until(
-                lambda port=port: redis.Redis(port=port).execute_command("CLUSTER INFO")["cluster_state"] == "ok",
-                "the cluster is whole",
-                AWAY,
-            )
-        yield ports, processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait(10)
-
-
-def test_a_cluster_is_read_by_slot_and_its_nodes_may_go_and_come(own_shop, cluster, serving, tmp_path):
-    ports, processes = cluster
-    at = f"127.0.0.1:{ports[0]},127.0.0.1:{ports[1]},socket_timeout=1,socket_connect_timeout=1"
-    own_shop.store = own_shop.reader = feature_store(tmp_path, at, redis_type="redis_cluster")
-    own_shop.apply(customer, make_view())
-    rows = [({"customer_id": Value(int64_val=number)}, {"age": Value(int64_val=number + 20)}, NOW) for number in range(30)]
-    own_shop.write(make_view(), rows)
-    assert all(redis.Redis(port=port).dbsize() for port in ports), "both nodes have some"
-    running = serving(own_shop, own_shop.contract())
-    question = {"features": ["customers:age"], "entities": {"customer_id": [*range(30), 99]}}
-    columns = running.ask(question).columns
-    assert columns["age"]["values"] == [*range(20, 50), None]
-    assert columns["age"]["statuses"] == ["PRESENT"] * 30 + ["NOT_FOUND"]
-    assert running.get("/ready").status == 200
-    processes[1].send_signal(signal.SIGSTOP)
-    answer, took = seconds(lambda: running.ask(question))
-    assert (answer.status, took < 6) == (503, True)
-    processes[1].send_signal(signal.SIGCONT)
-    wait_until(lambda: running.ask(question).status == 200, "the cluster is read again")
-    assert running.ask(question).columns["age"]["values"] == [*range(20, 50), None]
-    running.stop()

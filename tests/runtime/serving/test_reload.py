@@ -1,14 +1,21 @@
 """A changed registry is served as a whole or not at all; one that is away changes nothing."""
 
+import importlib.util
+import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float32, Int64, String
 
-from feature_runtime.serving import reloading
+from feature_runtime import serve
+from feature_runtime.gate import recorded
+from feature_runtime.registry.access import registered_contract, sha256_of_registered
+from feature_runtime.serving import function_check, reloading
 from feature_runtime.serving.question import PlanRefused
 from tests.waiting import wait_until
 
@@ -127,6 +134,138 @@ def test_an_offline_view_is_not_served_and_the_reason_is_told(shop_of, serving):
     with pytest.raises(PlanRefused, match="not online"):
         reloading.load(shop.reader, shop.contract("v1"))
     running.stop()
+
+
+def leave_word(shop):
+    """As `apply` does when it is done."""
+    project = shop.store.get_project("shop")
+    sha256 = sha256_of_registered(registered_contract(shop.store, ""))
+    project.tags = {recorded.TAG: json.dumps({"registered_sha256": sha256})}
+    shop.store.registry.apply_project(project, commit=True)
+
+
+def test_a_registry_that_is_being_applied_to_is_not_served_before_that_is_done(shop, serving):
+    leave_word(shop)
+    running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
+    view = shop.store.get_feature_view("customers")
+    for name in ("v2", "v3"):
+        shop.store.registry.apply_feature_service(FeatureService(name=name, features=[view[["age"]]]), "shop", commit=True)
+        refused = looked(running, "refused")
+        wait_for_a_look(running, "refused", after=refused + 1)
+        assert running.ask(question(name)).status == 404
+    leave_word(shop)
+    wait_for_a_look(running, "loaded")
+    assert looked(running, "loaded") == 1, "in one go"
+    assert running.ask(question("v2")).status == running.ask(question("v3")).status == 200
+    running.stop()
+
+
+def test_a_start_in_the_middle_of_an_apply_waits_and_then_makes_do(shop, capfd):
+    contract = shop.contract("v1")
+    leave_word(shop)
+    assert serve._load(shop.reader, contract, wait_seconds=0).plan.services.keys() == {"v1"}
+    view = shop.store.get_feature_view("customers")
+    shop.store.registry.apply_feature_service(FeatureService(name="v2", features=[view[["age"]]]), "shop", commit=True)
+    assert "v1" in serve._load(shop.reader, contract, wait_seconds=0).plan.services
+    assert "another one is under way, or ended half-way" in capfd.readouterr().err
+    shop.store.registry.delete_feature_service("v1", "shop", commit=True)
+    with pytest.raises(PlanRefused, match="'v1' is not in the registry"):
+        serve._load(shop.reader, contract, wait_seconds=0)
+
+
+def test_a_registry_that_swallows_everything_is_given_up_and_asked_again(shop, serving, monkeypatch, capfd):
+    monkeypatch.setattr(reloading, "LOOK_SECONDS", 0.2)
+    running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
+    wait_for_a_look(running, "unchanged")
+    there = threading.Event()
+    stores = []
+    load = reloading.load
+
+    def silent(store, *arguments):
+        stores.append(store)
+        there.wait()
+        return load(store, *arguments)
+
+    monkeypatch.setattr(reloading, "load", silent)
+    wait_for_a_look(running, "failed", after=3)
+    assert running.ask(question("v1")).status == 200
+    assert "did not answer within 0.2 s" in capfd.readouterr().err
+    assert len({id(store) for store in stores}) == len(stores), "each over connections of its own"
+    wait_until(lambda: len(stores) == reloading.MOST_GIVEN_UP, "no more looks than that hang")
+    failed = looked(running, "failed")
+    wait_for_a_look(running, "failed", after=failed + 3)
+    assert len(stores) == reloading.MOST_GIVEN_UP
+    unchanged = looked(running, "unchanged")
+    there.set()
+    monkeypatch.setattr(reloading, "LOOK_SECONDS", 30)
+    wait_for_a_look(running, "unchanged", after=unchanged)
+    running.stop()
+
+
+def computed_view(tmp_path, view, name, text):
+    """An on-demand view whose function leaves a trace of each call; Feast keeps functions by their source, so it is written to a file."""
+    path = tmp_path / f"{name}.py"
+    path.write_text(
+        f"def {name}(inputs):\n"
+        f"    import os, time\n"
+        f"    with open({str(tmp_path / 'calls')!r}, 'a') as calls:\n"
+        f"        calls.write('x')\n"
+        f"    {text}\n"
+        f"    return {{'double': [2 * (age or 0) for age in inputs['customers__age']]}}\n"
+    )
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return on_demand_feature_view(sources=[view], schema=[Field(name="double", dtype=Int64)], mode="python")(getattr(module, name))
+
+
+def calls(tmp_path):
+    return len((tmp_path / "calls").read_text())
+
+
+def test_functions_are_run_when_they_are_new_and_by_no_clock(shop, serving, tmp_path):
+    view = shop.store.get_feature_view("customers")
+    shop.apply(computed_view(tmp_path, view, "twice", "pass"))
+    running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
+    wait_for_a_look(running, "unchanged")
+    before = calls(tmp_path)
+    wait_for_a_look(running, "unchanged", after=looked(running, "unchanged") + 5)
+    shop.apply(FeatureService(name="v2", features=[view[["age"]]]))
+    wait_for_a_look(running, "loaded")
+    assert calls(tmp_path) == before
+    running.stop()
+
+
+def test_a_new_function_that_never_ends_holds_up_nothing(shop, serving, tmp_path, monkeypatch):
+    monkeypatch.setattr(function_check, "SECONDS", 0.3)
+    hangs, view = tmp_path / "hangs", shop.store.get_feature_view("customers")
+    late = computed_view(tmp_path, view, "late", f"while os.path.exists({str(hangs)!r}): time.sleep(0.01)")
+    shop.apply(late)
+    hangs.touch()
+    running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
+    wait_for_a_look(running, "unchanged", after=3)
+    refused = running.ask({"features": ["late:double"], "entities": {"customer_id": [1]}})
+    assert (refused.status, "does not end within 0.3 s" in refused.json["detail"]) == (404, True)
+    hangs.unlink()
+    wait_for_a_look(running, "loaded")
+    before = calls(tmp_path)
+    wait_for_a_look(running, "unchanged", after=looked(running, "unchanged") + 3)
+    assert calls(tmp_path) == before, "it has ended, and that is enough"
+    assert running.ask({"features": ["late:double"], "entities": {"customer_id": [1]}}).columns["double"]["values"] == [84]
+    running.stop()
+
+
+def test_a_ttl_below_a_second_is_no_ttl_for_ever(shop_of, serving):
+    for name, ttl in (("brief", timedelta(milliseconds=500)), ("ages", timedelta(seconds=10**6, milliseconds=500))):
+        view = make_view(age=Int64)
+        view.name = view.projection.name = name
+        view.ttl = ttl
+        made = shop_of(customer, view, FeatureService(name="v1", features=[view]))
+        made.write(view, [({"customer_id": Value(int64_val=1)}, {"age": Value(int64_val=42)}, NOW - timedelta(seconds=3))])
+        running = serving(made, made.contract("v1"))
+        statuses = running.ask(question("v1")).columns["age"]["statuses"]
+        assert statuses == (["OUTSIDE_MAX_AGE"] if name == "brief" else ["PRESENT"])
+        running.stop()
 
 
 def test_two_views_with_one_key_of_two_types_are_refused(shop_of):

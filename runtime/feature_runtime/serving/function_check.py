@@ -1,0 +1,207 @@
+"""Whether a server can compute an on-demand feature view, and gives an entity the same value alone and among others.
+
+The function is taken as the registry gives it back: rebuilt from its text, with pandas and numpy as its only globals. It
+runs on samples of its inputs' types, within a time limit, and again only when its definition has changed.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from functools import lru_cache
+from threading import Thread
+from typing import Any
+
+from feast import OnDemandFeatureView
+from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView as Proto
+from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureViewSpec
+from feast.types import from_value_type
+
+from feature_runtime.retrying import first_line
+from feature_runtime.serving.functions import CannotCompute, OnDemandView, WrongOutput
+from feature_runtime.serving.question import STRICT_TYPES
+
+MODES = ("python", "pandas")
+
+SECONDS = 15.0
+"""For all runs of one function; each may take as long as a request gives it."""
+COMPARING_SECONDS = 5.0
+"""After that long no further sample is tried: the function is slow, not wrong."""
+
+WHOLE = (1, 3, 2, 40, 0, 7)
+FRACTIONS = (1.0, 2.5, 0.5, 40.25, 0.0, 7.125)
+SAMPLES: dict[str, Sequence[Any]] = {
+    "Bool": (True, False, True, False, False, True),
+    "Bytes": (b"hello world", b"a", b"\x00\xff", b"DE", b"", b"7"),
+    "Float32": FRACTIONS,
+    "Float64": FRACTIONS,
+    "Int32": WHOLE,
+    "Int64": WHOLE,
+    "String": ("hello world", "a", "Zürich", "DE", "", "7"),
+    "UnixTimestamp": tuple(
+        datetime(*day, tzinfo=UTC) for day in ((2026, 1, 31), (2001, 2, 3), (2020, 2, 29), (1970, 1, 1), (2030, 12, 31), (1999, 7, 1))
+    ),
+}
+"""By type, in no order: values that most functions take, the first of them as Feast's own samples are."""
+ROWS = 6
+
+CLOSE = 1e-6
+"""Sums over many columns depend on how numpy lays out its rows, in their last digits."""
+
+OTHERS = "Compute every row from its own values alone: no mean, sum, rank or index over the rows, and as many rows in their order"
+
+
+def problems(view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Sequence[str]]] | None = None) -> list[str]:
+    """Why this server could not compute the view, one line each; runs its function, once for each definition.
+
+    `join_keys` are those of its source views, by the view's name: [name, type]; a function sees them too.
+    """
+    found = []
+    if view.write_to_online_store:
+        found.append("write_to_online_store: the server computes on-demand features, it does not read stored ones. Leave it out")
+    if view.aggregations:
+        found.append("aggregations are not served. Aggregate in the source, or in the function")
+    if view.mode not in MODES:
+        found.append(f"mode {view.mode!r} is not served. Use 'python' or 'pandas'")
+    found += [
+        f"the request's field {name!r} is of type {dtype}. A request can bring {', '.join(sorted(STRICT_TYPES))}"
+        for name, dtype in OnDemandView(view).request
+        if dtype not in STRICT_TYPES
+    ]
+    keys = {
+        projection.join_key_map.get(name, name): dtype
+        for projection in view.source_feature_view_projections.values()
+        for name, dtype in (join_keys or {}).get(projection.name, ())
+    }
+    return found or list(_run(view.to_proto().spec.SerializeToString(deterministic=True), tuple(sorted(keys.items()))))
+
+
+def _run(spec: bytes, keys: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """The problem that comes up when the function runs, if any; one that has not ended in time is one, until it ends."""
+    running, deadline = _started(spec, keys)
+    try:
+        problem = running.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        problem = f"its function does not end within {SECONDS:g} s on samples of its inputs"
+    return (problem,) if problem else ()
+
+
+@lru_cache(maxsize=1_000)
+def _started(spec: bytes, keys: tuple[tuple[str, str], ...]) -> tuple[Future[Any], float]:
+    return _beside(lambda: _problem(spec, dict(keys))), time.monotonic() + SECONDS
+
+
+def _beside(action: Callable[[], Any]) -> Future[Any]:
+    """Run it in a thread that does not keep the process from ending."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as error:  # noqa: BLE001  functions may raise anything
+            future.set_exception(error)
+
+    Thread(target=work, name="on-demand-check", daemon=True).start()
+    return future
+
+
+def _problem(spec: bytes, keys: Mapping[str, str]) -> str | None:
+    started = time.monotonic()
+    try:
+        rebuilt = OnDemandFeatureView.from_proto(Proto(spec=OnDemandFeatureViewSpec.FromString(spec)))
+    except Exception as error:  # noqa: BLE001  whatever the function's text does
+        return f"its function cannot be rebuilt from its text ({first_line(error)})"
+    checked = _Checked(rebuilt, keys)
+    try:
+        return checked.alone() or checked.among_others(until=started + COMPARING_SECONDS)
+    except WrongOutput as error:
+        return error.reason
+
+
+class _Checked:
+    """A view with rows to try it on, and what its function gave for each of them alone."""
+
+    def __init__(self, view: OnDemandFeatureView, keys: Mapping[str, str]) -> None:
+        self._view = OnDemandView(view)
+        samples = _samples(view, keys)
+        self._rows = [
+            {name: values[(row + shift) % ROWS if row else 0] for shift, (name, values) in enumerate(samples.items())}
+            for row in range(ROWS)
+        ]
+        # An entity of which nothing is known; requests always bring their values.
+        sources = {f"{source}__{name}" for source, name, _ in self._view.inputs}
+        if sources:
+            self._rows.append({name: None if name in sources else value for name, value in self._rows[0].items()})
+        self._known: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def alone(self) -> str | None:
+        """Why it gives nothing for the first sample, which every function must take."""
+        try:
+            self._known.append((self._rows[0], self._compute([self._rows[0]])[0]))
+        except WrongOutput:
+            raise
+        except CannotCompute as error:
+            remedy = "Feast keeps the function's own text only: import what it needs inside it; pd and np are there"
+            return f"its function does not run as the registry gives it back ({error.reason}). {remedy}"
+        return None
+
+    def among_others(self, until: float) -> str | None:
+        """What differs when rows are computed together; rows that the function does not take are left out.
+
+        Raises:
+            WrongOutput: it gives another type for one of them.
+        """
+        for row in self._rows[1:]:
+            if time.monotonic() > until:
+                break
+            try:
+                self._known.append((row, self._compute([row])[0]))
+            except WrongOutput:
+                raise
+            except CannotCompute:
+                continue
+        # The first comes twice: two equal rows are two rows.
+        for together in ([*self._known, self._known[0]], [self._known[0], *reversed(self._known)]):
+            try:
+                computed = self._compute([row for row, _ in together])
+            except CannotCompute as error:
+                return f"it computes {len(together)} rows one by one, but not together: {error.reason}. {OTHERS}"
+            for (row, own), found in zip(together, computed, strict=True):
+                for name, value in found.items():
+                    # What time or chance decides differs from itself.
+                    if not _same(value, own[name]) and _same(self._compute([row])[0][name], own[name]):
+                        asked = ", ".join(f"{key}={given!r}" for key, given in row.items())
+                        return f"its {name!r} for {asked} is {own[name]!r} alone and {value!r} among {len(together)} rows. {OTHERS}"
+        return None
+
+    def _compute(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        computed = self._view.compute(columns, len(rows))
+        return [{name: values[row] for name, values in computed.items()} for row in range(len(rows))]
+
+
+def _samples(view: OnDemandFeatureView, keys: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+    """A few values for everything that the function takes."""
+    others = view._get_sample_values_by_type()  # noqa: SLF001  Feast's own, of all its types
+    described = OnDemandView(view)
+    inputs = dict(keys) | {f"{source}__{name}": dtype for source, name, dtype in described.inputs} | dict(described.request)
+    kinds = {str(from_value_type(kind)): values[0] for kind, values in others.items()}
+
+    def values(dtype: str) -> Sequence[Any]:
+        if dtype in SAMPLES:
+            return SAMPLES[dtype]
+        if dtype.startswith("Array("):
+            # All of one length, as vectors are.
+            return [[value] for value in values(dtype[len("Array(") : -1])]
+        return [kinds.get(dtype)] * ROWS
+
+    return {name: values(dtype) for name, dtype in inputs.items()}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
