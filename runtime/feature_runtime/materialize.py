@@ -153,6 +153,11 @@ class _Run:
         return load
 
     def _record(self, view: FeatureView, window: Window, load: Load, claim: Claim) -> None:
+        for name, count in load.incomplete.items():
+            say(
+                f"materialize: warning: {view.name}: {count} lists of {name} have a null within, which a list of the online store "
+                "cannot hold: they are null, also in training sets. Correct them in the source."
+            )
         newest = _newest(load, claim, window)
         if newest is None:
             # Not recorded: when the data comes, however late, the whole window counts again.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.types import Array, Float32, Int64, String
+from feast.types import Array, Float32, Int64, Json, String
 
 from feature_runtime import materialize as verb
 from feature_runtime.loading import columnar
@@ -95,6 +95,25 @@ def test_views_of_every_kind_are_loaded_in_one_run(repo, materialize):
     assert online(repo, ["plain:turnover", "plain:baskets"], *keys) == [[0.5, 1.5, 2.5], [[1, 2], [], [3]]]
     assert online(repo, ["whole:turnover"], {"shop_id": "any"}) == [[2.5]]
     assert online(repo, ["checked:turnover"], {"shop_id": "a"}) == [[1.5]]
+
+
+def test_one_odd_list_is_null_and_named_and_keeps_nothing_else_from_being_loaded(repo, materialize):
+    put(repo, [("a", 1, 0.5, [1, None], NOW), ("a", 2, 1.5, [2], NOW)])
+    outcome = materialize("--views", "plain")
+    view = outcome.ok()["views"]["plain"]
+    assert (view["rows_written"], view["incomplete_lists"]) == (2, {"baskets": 1})
+    assert "1 lists of baskets have a null within" in outcome.stderr
+    keys = [{"shop_id": "a", "weekday": 1}, {"shop_id": "a", "weekday": 2}]
+    assert online(repo, ["plain:turnover", "plain:baskets"], *keys) == [[0.5, 1.5], [None, [2]]]
+
+
+def test_a_value_that_does_not_fit_is_named_with_its_field_and_type(repo, materialize):
+    rows = pq.read_table(repo / "shops.parquet")
+    pq.write_table(rows.append_column("about", pa.array(["{}", "{", "3"])), repo / "shops.parquet")
+    shop, file = Entity(name="shop", join_keys=["shop_id"]), FileSource(name="shops", path="shops.parquet", timestamp_field="at")
+    fields = [Field(name="shop_id", dtype=String), Field(name="about", dtype=Json)]
+    FeatureStore(repo_path=str(repo)).apply([shop, file, FeatureView(name="odd", entities=[shop], source=file, schema=fields)])
+    assert "the feature 'about' (Json): ArrowInvalid: '{' is no JSON" in materialize("--views", "odd").error
 
 
 def test_a_pushed_value_that_is_newer_stays_and_an_older_one_is_replaced(repo, materialize):

@@ -17,6 +17,7 @@ from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.online_store import Keep, PipelinedRedisOnlineStore
 from feature_runtime.online_store.load_records import Claim
 from feature_runtime.progress import say
+from feature_runtime.value_types.columns import incomplete
 
 SECONDS_BETWEEN_LINES = 5
 BATCH_ROWS = 32_768
@@ -65,6 +66,7 @@ def load_by_column(
     started = said = time.monotonic()
     for table in newest_rows(scan, part_bytes=(memory_mib << 20) // PARTS):
         for batch in scan.named(table).to_batches(max_chunksize=BATCH_ROWS):
+            load.incomplete.update(_incomplete(view, batch))
             load.written += retry("writing", partial(write, batch))
             if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
@@ -74,6 +76,12 @@ def load_by_column(
     load.read, load.left_out = scan.rows, scan.left_out
     load.oldest, load.newest = scan.oldest, scan.newest
     return load
+
+
+def _incomplete(view: FeatureView, batch: pa.RecordBatch) -> dict[str, int]:
+    """By feature, how many lists are null for a null within."""
+    counts = {feature.name: incomplete(batch.column(feature.name), feature.dtype) for feature in view.features}
+    return {name: count for name, count in counts.items() if count}
 
 
 def keep_of(view: FeatureView, window: Window, claim: Claim) -> Keep:

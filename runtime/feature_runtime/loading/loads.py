@@ -1,5 +1,6 @@
 """One load of one view: what was read, written and left out."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,8 @@ class Load:
     read: int = 0
     """Rows of the window, of which every entity's newest counts."""
     written: int = 0
+    incomplete: Counter[str] = field(default_factory=Counter)
+    """By feature, how many of its lists have a null within that Feast's lists cannot hold: these are null as a whole."""
     left_out: LeftOut = field(default_factory=LeftOut)
     oldest: datetime | None = None
     newest: datetime | None = None
@@ -36,5 +39,6 @@ class Load:
             "rows_skipped": self.read - self.written,
             "rows_without_key": self.left_out.without_key,
             "rows_without_time": self.left_out.without_time,
+            "incomplete_lists": dict(self.incomplete),
             "oldest_event_time": self.oldest.isoformat() if self.oldest else None,
         }

@@ -22,7 +22,7 @@ from feature_runtime.offline_store.source import UNREADABLE, s3_options
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import offline_store_endpoint
-from feature_runtime.value_types.columns import arrow_type, as_column, misfit
+from feature_runtime.value_types.columns import arrow_type, as_field, misfit
 
 IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -90,7 +90,7 @@ class Labels:
             Refusal: a value does not fit its type.
         """
         with self._fitting():
-            asked = {name: as_column(batch[name], dtype) for name, dtype in self.expected.typed.items()}
+            asked = {name: as_field(batch[name], name, dtype) for name, dtype in self.expected.typed.items()}
         return pa.RecordBatch.from_pydict(dict(zip(batch.schema.names, batch.columns, strict=True)) | asked)
 
     @contextmanager

@@ -279,7 +279,7 @@ class ViewSource:
     def _keys_of_the_newest(self, names: list[str], span: Span) -> pa.Table:
         newest: list[pa.RecordBatch] = []
         best = LEAST
-        for batch in self.rows(span, names, served=False):
+        for batch in self.rows(span, names, served=True):
             times = whole_numbers(batch[TIME])
             last = pc.max(times).as_py()
             if last > best:

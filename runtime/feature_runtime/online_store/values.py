@@ -29,7 +29,7 @@ from feature_runtime.online_store.binaries import (
     varints,
 )
 from feature_runtime.value_types import TYPES, Parsed, ValueType, Wire, json_form, parse
-from feature_runtime.value_types.columns import as_column, countable
+from feature_runtime.value_types.columns import converted, countable
 
 SECOND = 1_000_000
 """In microseconds."""
@@ -49,7 +49,8 @@ def serialized(column: pa.Array, dtype: Any) -> pa.Array:
         pa.ArrowException: a value does not fit the type.
     """
     kind = parse(dtype)
-    column = as_column(column, kind)
+    # Its encoder knows a NaN for a null.
+    column = converted(column, kind)
     if kind.row and kind.row.name in SCALARS:
         return SCALARS[kind.row.name](column)
     if kind.inner and kind.inner.row and kind.inner.row.name in ELEMENTS:

@@ -39,6 +39,11 @@ class ArrowForm:
     convert: Callable[[pa.Array], pa.Array]
 
 
+def _cast(kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
+    """The same column if it is of the kind already, so that whoever asks can tell."""
+    return lambda column: column if column.type == kind else column.cast(kind)
+
+
 def integers(kind: pa.DataType) -> ArrowForm:
     """Whole numbers of so many bits."""
     bits: int = kind.bit_width
@@ -51,7 +56,7 @@ def integers(kind: pa.DataType) -> ArrowForm:
     words = (
         f"signed integers of at most {bits} bits, unsigned ones of fewer, and decimals of at most {DIGITS[bits]} digits without a fraction"
     )
-    return ArrowForm(kind=kind, words=words, accepts=accepts, convert=lambda column: column.cast(kind))
+    return ArrowForm(kind=kind, words=words, accepts=accepts, convert=_cast(kind))
 
 
 def floats(kind: pa.DataType) -> ArrowForm:
@@ -188,8 +193,8 @@ def _text_or_null(column: pa.DataType) -> bool:
     return is_text(column) or bool(pa.types.is_null(column))
 
 
-BYTES = ArrowForm(kind=pa.binary(), words="byte strings", accepts=is_bytes, convert=lambda column: column.cast(pa.binary()))
-TEXT = ArrowForm(kind=pa.string(), words="texts", accepts=is_text, convert=lambda column: column.cast(pa.string()))
+BYTES = ArrowForm(kind=pa.binary(), words="byte strings", accepts=is_bytes, convert=_cast(pa.binary()))
+TEXT = ArrowForm(kind=pa.string(), words="texts", accepts=is_text, convert=_cast(pa.string()))
 BOOLEAN = ArrowForm(kind=pa.bool_(), words="booleans", accepts=pa.types.is_boolean, convert=lambda column: column)
 MOMENTS = ArrowForm(
     kind=MOMENT,

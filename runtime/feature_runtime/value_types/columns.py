@@ -76,9 +76,21 @@ def as_column(column: pa.Array, dtype: Any) -> pa.Array:
     Raises:
         pa.ArrowException: a value does not fit the type.
     """
-    made = _as_column(column, parse(dtype))
+    made = converted(column, parse(dtype))
     # What some libraries write for a null among numbers is stored as one.
     return _without_nan(made) if pa.types.is_floating(made.type) else made
+
+
+def as_field(column: pa.Array, name: str, dtype: Any) -> pa.Array:
+    """`as_column` of a field.
+
+    Raises:
+        pa.ArrowInvalid: a value does not fit the type; names the field.
+    """
+    try:
+        return as_column(column, dtype)
+    except pa.ArrowException as error:
+        raise pa.ArrowInvalid(f"{name!r} is {dtype}: {error}") from error
 
 
 def _without_nan(column: pa.Array) -> pa.Array:
@@ -86,7 +98,8 @@ def _without_nan(column: pa.Array) -> pa.Array:
     return pc.if_else(missing, None, column) if pc.any(missing).as_py() else column
 
 
-def _as_column(column: pa.Array, kind: Parsed) -> pa.Array:
+def converted(column: pa.Array, kind: Parsed) -> pa.Array:
+    """As `as_column`, but that a NaN is left as it is."""
     column = _unpacked(column)
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), _arrow(kind))
@@ -115,7 +128,7 @@ def _struct(column: pa.Array, kind: Parsed) -> pa.Array:
 
 def _list(column: pa.Array, inner: Parsed) -> pa.Array:
     flat = column.flatten()
-    values, missing = _as_column(flat, inner), column.is_null()
+    values, missing = converted(flat, inner), column.is_null()
     if values.null_count and inner.within_list is WithinList.NAN:
         values = values.fill_null(float("nan"))
     complete = not values.null_count or inner.within_list is WithinList.NULL

@@ -247,3 +247,15 @@ def test_a_null_among_moments_is_null(shop_of, serving):
     columns = running.ask({"features": ["visits:last", "visits:all"], "entities": {"thing_id": [1]}}).columns
     assert (columns["last"]["values"], columns["last"]["statuses"]) == ([None], ["NULL_VALUE"])
     assert columns["all"]["values"] == [[5, None]]
+
+
+def test_a_stored_moment_that_its_zone_cannot_print_is_invalid_and_the_rest_is_answered(shop_of, serving):
+    contracts = view("contracts", [thing], {"thing_id": Int64}, ends=ZonedTimestamp, number=Int64)
+    shop = shop_of(thing, contracts)
+    ends = Value()
+    ends.zoned_timestamp_val.unix_timestamp, ends.zoned_timestamp_val.zone = 253_402_300_799, "Europe/Berlin"
+    shop.write(contracts, [({"thing_id": Value(int64_val=1)}, {"ends": ends, "number": Value(int64_val=7)}, NOW)])
+    running = serving(shop, shop.contract())
+    columns = running.ask({"features": ["contracts:ends", "contracts:number"], "entities": {"thing_id": [1]}}).columns
+    assert (columns["ends"]["values"], columns["ends"]["statuses"]) == ([None], ["INVALID"])
+    assert (columns["number"]["values"], columns["number"]["statuses"]) == ([7], ["PRESENT"])

@@ -490,6 +490,16 @@ def test_bytes_are_no_text(stub):
     assert b64encode(b"0042").decode() not in said
 
 
+def test_a_text_is_no_bytes(stub):
+    """Nothing is converted: a text key for bytes is not taken for base64."""
+    request = GetOnlineFeaturesRequest(feature_service="entry_v1")
+    request.entities["at"].CopyFrom(RepeatedValue(val=[Value(unix_timestamp_val=86_400)]))
+    request.entities["token"].CopyFrom(RepeatedValue(val=[Value(string_val="abcd")]))
+    code, said, _ = refusal(stub, request)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "entities.token[0]: it must be bytes in base64" in said
+
+
 def test_it_says_whose_answers_these_are_like(stub, channel):
     assert stub.GetFeastServingInfo(GetFeastServingInfoRequest()).version == "0.67.0"
     with pytest.raises(grpc.RpcError) as refused:
