@@ -44,7 +44,6 @@ KNOWN = 20_000
 
 SUFFIXES = (".parquet", ".parq", ".pq")
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-UNITS = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 UNKNOWN = -1
 
 
@@ -123,11 +122,13 @@ class ParquetFiles:
             return
         there = [column for column in columns if file.kind(column) is not None]
         with self._open(file.path, file.size, whole=True) as source:
-            metadata = pq.read_metadata(source)
+            parquet = pq.ParquetFile(source, **_options(len(columns)))
+            metadata = parquet.metadata
             if metadata.num_row_groups != len(chosen):
                 raise OSError(f"{file.path} was changed while it was read: run it again")
-            for some, options in self._pieces(metadata, groups, there):
-                parquet = pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="us", **options)
+            for some, together in [(groups, False)] if self._local else _pieces(metadata, groups, there):
+                if not self._local:
+                    parquet = pq.ParquetFile(source, metadata=metadata, **_options(1, together=together))
                 for batch in parquet.iter_batches(BATCH_ROWS, row_groups=some, columns=there, use_threads=False):
                     arrays = [_column(file, batch, column) for column in columns]
                     yield pa.RecordBatch.from_arrays(arrays, list(columns))
@@ -241,31 +242,31 @@ class ParquetFiles:
         except FileNotFoundError:
             raise OSError(f"{path} was removed while it was read: run it again") from None
 
-    def _pieces(self, metadata: pq.FileMetaData, groups: list[int], columns: Sequence[str]) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """Row groups that are read in one go, and how."""
-        if self._local:
-            yield groups, {"pre_buffer": False, "buffer_size": max(1 << 16, min(1 << 20, READ_BYTES // max(1, len(columns))))}
-            return
-        wanted = [
-            place
-            for place in range(metadata.num_columns)
-            if any(f"{metadata.schema.column(place).path}.".startswith(f"{column}.") for column in columns)
-        ]
-        together: list[int] = []
-        size = 0
-        for group in groups:
-            row_group = metadata.row_group(group)
-            own = sum(row_group.column(place).total_compressed_size for place in wanted)
-            if together and size + own > WHOLE_BYTES:
-                yield together, {"pre_buffer": True}
-                together, size = [], 0
-            if own > WHOLE_BYTES:
-                yield [group], {"pre_buffer": False, "buffer_size": SMALL_BYTES}
-                continue
-            together.append(group)
+
+def _options(columns: int, *, together: bool = False) -> dict[str, Any]:
+    """How so many columns are read: fetched `together`, or each in pieces."""
+    pieces = max(1 << 16, min(SMALL_BYTES, READ_BYTES // max(1, columns)))
+    return {"coerce_int96_timestamp_unit": "us", "pre_buffer": together, "buffer_size": 0 if together else pieces}
+
+
+def _pieces(metadata: pq.FileMetaData, groups: list[int], columns: Sequence[str]) -> Iterator[tuple[list[int], bool]]:
+    """Row groups of a remote file that are read in one go, and whether they are fetched together."""
+    wanted = [place for path, place in _leaves(metadata).items() if any(f"{path}.".startswith(f"{column}.") for column in columns)]
+    some: list[int] = []
+    size = 0
+    for group in groups:
+        row_group = metadata.row_group(group)
+        own = sum(row_group.column(place).total_compressed_size for place in wanted)
+        if some and size + own > WHOLE_BYTES:
+            yield some, True
+            some, size = [], 0
+        if own > WHOLE_BYTES:
+            yield [group], False
+        else:
+            some.append(group)
             size += own
-        if together:
-            yield together, {"pre_buffer": True}
+    if some:
+        yield some, True
 
 
 _known: dict[Any, File] = {}
@@ -359,6 +360,15 @@ def _described(path: str, size: int, parquet: pq.ParquetFile, moments: str) -> F
     return File(path=path, size=size, schema=schema, groups=_groups(parquet.metadata, schema, moments))
 
 
+def _leaves(metadata: pq.FileMetaData) -> dict[str, int]:
+    """The columns as a footer numbers them, parts of nested ones each by itself, by their paths."""
+    # Not by way of its schema: the two hold each other, and nothing of them is freed for long.
+    if not metadata.num_row_groups:
+        return {}
+    group = metadata.row_group(0)
+    return {group.column(number).path_in_schema: number for number in range(metadata.num_columns)}
+
+
 def _groups(metadata: pq.FileMetaData, schema: pa.Schema, moments: str) -> Groups:
     count = metadata.num_row_groups
     row_groups = [metadata.row_group(number) for number in range(count)]
@@ -368,10 +378,9 @@ def _groups(metadata: pq.FileMetaData, schema: pa.Schema, moments: str) -> Group
     nothing = {"rows": rows, "first": np.full(count, MOST), "last": np.full(count, LEAST)}
     if pa.types.is_null(kind):
         return Groups(unit="us", nulls=rows, **nothing)
-    leaf = next((number for number in range(metadata.num_columns) if metadata.schema.column(number).path == moments), None)
-    described = json.loads(metadata.schema.column(leaf).logical_type.to_json()) if leaf is not None else {}
-    unit = UNITS.get(described.get("timeUnit", ""))
-    if unit is None or metadata.schema.column(leaf).physical_type != "INT64":
+    leaf = _leaves(metadata).get(moments)
+    # Of an older kind of timestamps there are no statistics.
+    if not pa.types.is_timestamp(kind) or leaf is None or row_groups[0].column(leaf).physical_type != "INT64":
         return Groups(unit=getattr(kind, "unit", "us"), nulls=np.full(count, UNKNOWN), **nothing)
     first, last, nulls = np.full(count, MOST), np.full(count, LEAST), np.full(count, UNKNOWN)
     for number, group in enumerate(row_groups):
@@ -381,4 +390,4 @@ def _groups(metadata: pq.FileMetaData, schema: pa.Schema, moments: str) -> Group
         nulls[number] = said.null_count
         if said.has_min_max:
             first[number], last[number] = said.min_raw, said.max_raw
-    return Groups(unit=unit, rows=rows, nulls=nulls, first=first, last=last)
+    return Groups(unit=kind.unit, rows=rows, nulls=nulls, first=first, last=last)
