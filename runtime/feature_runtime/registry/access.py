@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from feature_runtime.contract import Contract
 from feature_runtime.definitions.describing import describe
 from feature_runtime.definitions.feature_repo import load_config
+from feature_runtime.definitions.unenforced import registered_permissions
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line, is_transient, with_retries
 
@@ -57,7 +58,7 @@ def registered_contract(store: FeatureStore, definitions_sha256: str) -> Contrac
         views=[*store.list_batch_feature_views(), *store.list_stream_feature_views()],
         on_demand_views=store.list_on_demand_feature_views(),
         services=store.list_feature_services(),
-        permissions=store.list_permissions(),
+        permissions=registered_permissions(store),
     )
 
 
