@@ -13,10 +13,12 @@ from typing import Any
 
 from feast_eks.refusal import Problem, Refusal
 from feast_eks.runtime_image import digest_of_files
+from feast_eks.settings import refusal_of_schedule
 
 LOCK_FILE = "contract.lock.json"
 FORMAT_VERSION = 2
 FRESHNESS_TAG = "freshness_hours"
+SCHEDULE_TAG = "materialization_schedule"
 REMEDY = "run `make lock`, read the diff of contract.lock.json (it is what models will receive), commit it with the change"
 
 
@@ -28,7 +30,8 @@ class Contract:
     `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever; `freshness_seconds` to how old the newest
     row of its source may be (its tag `freshness_hours`, else its ttl), without the views that have no such bound. `sources`
     are the keys in the offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name the
-    columns of entities, also as services and on-demand views ask requests for them.
+    columns of entities, also as services and on-demand views ask requests for them. `online` are the views that are loaded;
+    `schedules` maps those that are loaded apart from the others to their cron schedule (their tag `materialization_schedule`).
     """
 
     project: str
@@ -37,6 +40,8 @@ class Contract:
     sources: tuple[str, ...] = ()
     join_keys: frozenset[str] = frozenset()
     freshness_seconds: dict[str, int] = field(default_factory=dict)
+    online: frozenset[str] = frozenset()
+    schedules: dict[str, str] = field(default_factory=dict)
 
 
 def definitions_sha256(feature_repo: Path) -> str:
@@ -72,6 +77,8 @@ def read_contract(feature_repo: Path) -> Contract:
         sources=tuple(sorted({source["file"] for source in lock["sources"].values() if "file" in source})),
         join_keys=frozenset(_join_keys(lock)),
         freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
+        online=frozenset(name for name, view in lock["views"].items() if view["online"]),
+        schedules=_schedules(lock["views"]),
     )
 
 
@@ -97,6 +104,27 @@ def _freshness_seconds(view: dict[str, Any]) -> int:
     if not 0 < hours < float("inf"):
         raise _refuse(f"views, tag {FRESHNESS_TAG}", repr(text), "a number of hours above 0")
     return int(hours * 3600)
+
+
+def _schedules(views: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The schedules of the views that have one.
+
+    Raises:
+        Refusal: Kubernetes would not take one of them, or its view is not loaded; names all.
+    """
+    problems = []
+    schedules = {name: view["tags"][SCHEDULE_TAG] for name, view in sorted(views.items()) if SCHEDULE_TAG in view.get("tags", {})}
+    for name, schedule in schedules.items():
+        path = f"feature view {name}, tag {SCHEDULE_TAG}"
+        if rule := refusal_of_schedule(schedule):
+            problems.append(Problem(path=path, value=repr(schedule), rule=rule, remedy='e.g. "0 * * * *" for every hour, UTC'))
+        elif not views[name]["online"]:
+            problems.append(
+                Problem(path=path, value=repr(schedule), rule="a view with online=True: no other is loaded", remedy="remove the tag")
+            )
+    if problems:
+        raise Refusal("feature contract", problems)
+    return schedules
 
 
 def _refuse(path: str, value: str, rule: str) -> Refusal:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from feast_eks import definitions, image_check, materialization, skew_probe, smoke_test
+from feast_eks import definitions, image_check, scheduled_loads, skew_probe, smoke_test
 from feast_eks.addresses import FEATURE_SERVER_NAME
 from feast_eks.online_store import online_store_values
 from feast_eks.registry import registry_values
@@ -69,7 +69,7 @@ def runs(settings: Settings) -> list[Part]:
         "smoke test": smoke_test.RESOURCES,
     }
     found = [Part(name=n, pods=1, most_pods=1, cpu_millicores=r.cpu_millicores, memory_mib=r.memory_mib) for n, r in one_off.items()]
-    scheduled: dict[str, MaterializationSettings | SkewProbeSettings] = {materialization.NAME: settings.materialization}
+    scheduled: dict[str, MaterializationSettings | SkewProbeSettings] = {scheduled_loads.NAME: settings.materialization}
     if settings.skew_probe.enabled:
         scheduled[skew_probe.NAME] = settings.skew_probe
     found += [Part(name=n, pods=1, most_pods=1, cpu_millicores=s.cpu_millicores, memory_mib=s.memory_mib) for n, s in scheduled.items()]

@@ -138,6 +138,7 @@ class FeatureStore(pulumi.ComponentResource):
             "materialization",
             MaterializationArgs(
                 settings=settings.materialization,
+                contract=plan.contract,
                 namespace=namespace.name,
                 definitions=definitions,
                 image=image,

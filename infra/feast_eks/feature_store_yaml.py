@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import yaml
 
 from feast_eks.addresses import MASTER_SET, ONLINE_STORE_CA_FILE, RegistryAddress, online_store_hosts, registry_address
-from feast_eks.contract import Contract
+from feast_eks.contract import SCHEDULE_TAG, Contract
 from feast_eks.refusal import Problem, Refusal
 from feast_eks.settings import MaterializationSettings, Settings
 from feast_eks.workload import FEATURE_REPO_PATH
@@ -93,19 +93,23 @@ def key_ttl_seconds(settings: MaterializationSettings, contract: Contract) -> in
     Raises:
         Refusal: a view's ttl is shorter than that, so its values would age away between two runs.
     """
-    margin = settings.margin_seconds
+    margins = {
+        view: (settings.apart(contract.schedules[view]) if view in contract.schedules else settings) for view in contract.ttl_seconds
+    }
     problems = [
         Problem(
             path=f"feature view {view}",
             value=f"ttl of {ttl / 3600:g} hours",
-            rule=f"a ttl of at least {margin / 3600:g} hours: two gaps of materialization.schedule {settings.schedule!r} and one deadline",
-            remedy="raise the view's ttl, or materialize more often",
+            rule=f"a ttl of at least {margins[view].margin_seconds / 3600:g} hours: two gaps of "
+            f"{f'its tag {SCHEDULE_TAG}' if view in contract.schedules else 'materialization.schedule'} {margins[view].schedule!r} "
+            "and one deadline",
+            remedy=f"raise the view's ttl, or materialize more often (the view alone by its tag {SCHEDULE_TAG})",
         )
         for view, ttl in contract.ttl_seconds.items()
-        if 0 < ttl < margin
+        if 0 < ttl < margins[view].margin_seconds
     ]
     if problems:
         raise Refusal("feature definitions and schedule", problems)
     if not contract.ttl_seconds or 0 in contract.ttl_seconds.values():
         return None
-    return max(contract.ttl_seconds.values()) + margin
+    return max(contract.ttl_seconds.values()) + max(margin.margin_seconds for margin in margins.values())

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 
 from feast_eks_policies.feature_store_files import contracts, feature_stores, may_mount
@@ -28,11 +29,38 @@ def _freshness(resources: list[Resource], context: Context) -> Iterator[Finding]
             own = [run for run in runs if _mounts(run, config_map)]
             if views and not own:
                 yield config_map, f"{key}: no CronJob materializes its views: what is served ages for ever"
-            for run in own:
-                if (margin := _margin(run)) is not None:
-                    yield from ((config_map, f"{key}: {fault}") for fault in _too_short(views, margin))
-                    for file, store in feature_stores(config_map):
-                        yield from ((config_map, f"{file}: {fault}") for fault in _vanishing(store, views, margin))
+                continue
+            margins = {}
+            for view in views:
+                loads = [run for run in own if _loads(run, view)]
+                if not loads:
+                    yield config_map, f"{key}: no CronJob materializes views.{view}: what is served of it ages for ever"
+                if known := [margin for run in loads if (margin := _margin(run)) is not None]:
+                    margins[view] = min(known)
+            yield from ((config_map, f"{key}: {fault}") for fault in _too_short(views, margins))
+            for file, store in feature_stores(config_map) if margins else ():
+                yield from ((config_map, f"{file}: {fault}") for fault in _vanishing(store, views, max(margins.values())))
+
+
+def _loads(run: Resource, view: str) -> bool:
+    """Whether a run of materialization may load a view; one that does not say which ones loads all."""
+    for _, _, spec in pod_specs(run):
+        for container in items(spec.get("containers")):
+            said = words(mapping(container))
+            if said and not any(_MATERIALIZES.search(word) for word in said):
+                continue
+            only, without = (_after(said, option) for option in ("--views", "--without"))
+            if (not only or view in only) and view not in without:
+                return True
+    return not any(items(spec.get("containers")) for _, _, spec in pod_specs(run))
+
+
+def _after(said: list[Any], option: str) -> list[Any]:
+    """The arguments of an option: what stands behind it, up to the next one."""
+    if option not in said:
+        return []
+    behind = said[said.index(option) + 1 :]
+    return list(takewhile(lambda word: not str(word).startswith("--"), behind))
 
 
 def _may_materialize(workload: Resource) -> bool:
@@ -61,9 +89,9 @@ def _margin(run: Resource) -> float | None:
     return 2 * max(between).total_seconds() + deadline
 
 
-def _too_short(views: Mapping[str, Mapping[str, Any]], margin: float) -> Iterator[str]:
-    for view, about in views.items():
-        ttl = about.get("ttl_seconds")
+def _too_short(views: Mapping[str, Mapping[str, Any]], margins: Mapping[str, float]) -> Iterator[str]:
+    for view, margin in margins.items():
+        ttl = views[view].get("ttl_seconds")
         if not isinstance(ttl, (int, float)):
             yield f"views.{view} has no ttl: the first incremental run fails"
         elif 0 < ttl < margin:

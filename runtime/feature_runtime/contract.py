@@ -71,9 +71,14 @@ def read(feature_repo: Path) -> Contract:
     """The contract beside the definitions, unless they changed since it was written.
 
     Raises:
-        Refusal: missing, unreadable, of an unknown format, or stale.
+        Refusal: missing, unreadable, of an unknown format, stale, or with permissions.
     """
     contract = read_unchecked(feature_repo)
+    if permissions := contract.get("permissions"):
+        raise Refusal(
+            f"{LOCK_FILE} promises the permissions {', '.join(sorted(permissions))}, and nothing enforces them. Remove the Permission "
+            "objects from the definitions and run `make lock`, which says what to do instead."
+        )
     if contract["definitions_sha256"] != definitions_sha256(feature_repo):
         raise Refusal(f"the feature definitions changed since {LOCK_FILE} was written. {REMEDY}")
     return contract

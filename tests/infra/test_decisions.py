@@ -1,7 +1,9 @@
 """The pure parts, by table and by property."""
 
 import ast
+import dataclasses
 import json
+import re
 import shutil
 from datetime import timedelta
 
@@ -17,6 +19,7 @@ from feast_eks.online_store import online_store_values
 from feast_eks.refusal import Refusal
 from feast_eks.registry import registry_values
 from feast_eks.runtime_image import digest_of_files
+from feast_eks.scheduled_loads import scheduled_loads
 from feast_eks.settings import MaterializationSettings, OnlineStoreSettings, longest_gap
 from tests.infra.engine import PROJECT
 from tests.infra.modes import CONTRACT, settings
@@ -28,7 +31,7 @@ def test_decisions_import_nothing_of_pulumi_and_no_component():
     package = PROJECT / "infra" / "feast_eks"
     decisions = {
         *("addresses", "aws_policies", "charts", "contract", "feature_store_yaml", "identities", "kubeconfig", "network", "refusal"),
-        *("runtime_image", "workload"),
+        *("runtime_image", "scheduled_loads", "workload"),
     }
     for name in decisions:
         tree = ast.parse((package / f"{name}.py").read_text())
@@ -92,6 +95,51 @@ def test_a_ttl_that_ends_between_two_runs_is_refused():
     with pytest.raises(Refusal) as refusal:
         key_ttl_seconds(MaterializationSettings(), contract)
     assert [problem.path for problem in refusal.value.problems] == ["feature view hourly"]
+
+
+def scheduled(**schedules):
+    ttl_seconds = {"nightly": 7 * DAY, **dict.fromkeys(schedules, DAY)}
+    return Contract(project="p", services={}, ttl_seconds=ttl_seconds, online=frozenset(ttl_seconds), schedules=schedules)
+
+
+def test_a_view_with_a_schedule_is_measured_by_it():
+    hourly = scheduled(clicks="0 * * * *")
+    hourly.ttl_seconds["clicks"] = 4 * 3600
+    # Two gaps, and one run that ends a minute before the next begins.
+    assert MaterializationSettings().apart("0 * * * *").margin_seconds == 2 * 3600 + 59 * 60
+    assert key_ttl_seconds(MaterializationSettings(), hourly) == 7 * DAY + 50 * 3600
+    hourly.ttl_seconds["clicks"] = 2 * 3600
+    with pytest.raises(Refusal) as refusal:
+        key_ttl_seconds(MaterializationSettings(), hourly)
+    (problem,) = refusal.value.problems
+    assert (problem.path, "materialization_schedule '0 * * * *'" in problem.rule) == ("feature view clicks", True)
+
+
+def test_views_with_a_schedule_are_loaded_apart_and_all_others_together():
+    settings = MaterializationSettings(deadline_minutes=30)
+    nightly, clicks, weekly = scheduled_loads(settings, scheduled(clicks="*/15 * * * *", weekly_sums="0 3 * * 1"))
+    assert (nightly.name, nightly.settings, nightly.arguments) == ("materialize", settings, ("--without", "clicks", "weekly_sums"))
+    assert (clicks.name, clicks.settings.deadline_minutes, clicks.arguments) == ("materialize-clicks", 14, ("--views", "clicks"))
+    assert (weekly.name, weekly.settings.deadline_minutes, weekly.settings.schedule) == ("materialize-weekly-sums", 30, "0 3 * * 1")
+
+
+def test_without_a_schedule_of_any_view_one_run_loads_all():
+    (nightly,) = scheduled_loads(MaterializationSettings(), CONTRACT)
+    assert (nightly.name, nightly.arguments) == ("materialize", ())
+
+
+def test_a_nightly_run_that_no_view_is_left_for_is_not_there():
+    contract = dataclasses.replace(scheduled(clicks="0 * * * *"), online=frozenset({"clicks"}))
+    assert [load.name for load in scheduled_loads(MaterializationSettings(), contract)] == ["materialize-clicks"]
+
+
+def test_names_of_cron_jobs_are_such_as_kubernetes_takes_and_differ():
+    views = ["a_b", "A_b", "a-b", "a" * 60, "a" * 61, "ends_", "ünïcode"]
+    names = [load.name for load in scheduled_loads(MaterializationSettings(), scheduled(**dict.fromkeys(views, "0 * * * *")))]
+    assert len(set(names)) == len(views) + 1
+    for name in names:
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name), name
+        assert len(name) <= 52, name
 
 
 def test_a_sentinel_majority_elects_the_master():

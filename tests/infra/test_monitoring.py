@@ -13,8 +13,9 @@ import yaml
 from feast_eks.monitoring import Monitoring, MonitoringArgs
 from feast_eks.monitoring.alerts import alerts, renewed_within_seconds, rule_groups
 from feast_eks.monitoring.dashboard import dashboard, dashboard_files
-from feast_eks.monitoring.feature_alerts import MATERIALIZATION_NAME, SKEW_PROBE_NAME
+from feast_eks.monitoring.feature_alerts import SKEW_PROBE_NAME
 from feast_eks.monitoring.scraping import service_monitors
+from feast_eks.scheduled_loads import NAME
 from feast_eks.settings import MaterializationSettings, MonitoringSettings, parse_settings
 from feast_eks.workload import labels
 from feature_runtime.serving.metrics import Metrics, ServingState
@@ -265,6 +266,19 @@ def test_what_counts_as_stale_follows_the_schedule(schedule, deadline, seconds):
         assert str(seconds) in found[name].expr, name
 
 
+def test_a_view_with_a_schedule_is_watched_by_it():
+    contract = dataclasses.replace(CONTRACT, online=frozenset({"employee_features", "clicks"}), schedules={"clicks": "0 * * * *"})
+    found = [alert for members in alerts(settings(), contract).values() for alert in members]
+    (renewed,) = (alert.expr for alert in found if alert.name == "FeastFeaturesNotRenewed")
+    others, clicks = renewed.split(" or ")
+    assert 'unless feast_feature_freshness_seconds{namespace="feast",job="feature-server",feature_view=~"clicks"}' in others
+    assert others.endswith(f"> {26 * 3600}")
+    assert clicks.endswith(f'feature_view="clicks"}}) > {3600 + 59 * 60}')
+    stale = {re.search(r'cronjob="([^"]+)"', a.expr)[1]: a.expr for a in found if a.name == "FeastMaterializationStale"}
+    assert stale.keys() == {"materialize", "materialize-clicks"}
+    assert stale["materialize-clicks"].endswith(f"> {3600 + 59 * 60}")
+
+
 def test_a_view_is_stale_when_its_newest_value_is_older_than_its_own_bound():
     contract = dataclasses.replace(CONTRACT, freshness_seconds={"weekly": 7 * DAY, "hourly": 3600})
     (stale,) = (a for members in alerts(settings(), contract).values() for a in members if a.name == "FeastFeaturesStale")
@@ -453,7 +467,7 @@ def test_monitoring_that_is_off_registers_nothing():
 
 def test_monitoring_that_is_on_watches_what_the_program_registers():
     engine = run_program(stack_config(monitoring=MonitoringSettings().model_dump()))
-    assert {r.inputs["metadata"]["name"] for r in engine.of_type(":CronJob").values()} == {MATERIALIZATION_NAME, SKEW_PROBE_NAME}
+    assert {r.inputs["metadata"]["name"] for r in engine.of_type(":CronJob").values()} == {NAME, SKEW_PROBE_NAME}
     spec = engine.of_type(":ServiceMonitor")["monitoring-feature-server"].inputs["spec"]
     wanted = spec["selector"]["matchLabels"].items()
     ports = {

@@ -1,5 +1,7 @@
 """Stores that lose, forget or give away, and a Feast that reads another thing than was written: one thing is broken at a time."""
 
+import dataclasses
+
 import pytest
 
 from feast_eks_policies import durability, integrity, online_store, serving
@@ -322,6 +324,40 @@ def test_a_host_that_pods_are_given_is_looked_at_as_if_it_stood_in_the_file():
 def test_a_run_that_may_materialize_is_believed_until_its_arguments_are_known():
     args = "spec.jobTemplate.spec.template.spec.containers.0.args"
     assert findings(damaged("nightly", args, UNKNOWN), "ttl-vs-schedule") == []
+
+
+def loads(*arguments):
+    return {"spec.jobTemplate.spec.template.spec.containers.0.args": ["materialize", "--overlap-hours", "24", *arguments]}
+
+
+def with_runs(**runs):
+    """Good resources, with these CronJobs in the nightly one's place, and two views of which one ages fast."""
+    resources = changed(good(), "definitions", LOCK, contract(employee_features=WEEK, clicks=4 * 3600))
+    nightly = resources.pop("nightly")
+    for name, changes in runs.items():
+        resources[name] = dataclasses.replace(nightly, name=name, urn=nightly.urn.replace("nightly", name))
+        for path, value in changes.items():
+            resources = changed(resources, name, path, value)
+    return findings(resources, "ttl-vs-schedule")
+
+
+HOURLY = {"spec.schedule": "0 * * * *", "spec.jobTemplate.spec.activeDeadlineSeconds": 3540}
+
+
+def test_a_view_is_measured_by_the_run_that_loads_it():
+    assert [str(v) for v in with_runs(nightly=loads("--without", "clicks"), apart=loads("--views", "clicks") | HOURLY)] == []
+    assert [str(v) for v in with_runs(nightly=loads(), apart=loads("--views", "clicks", "--wait-seconds", "9") | HOURLY)] == []
+    (short,) = with_runs(nightly=loads())
+    assert "views.clicks.ttl_seconds is 14400, below" in short.message
+    (short,) = with_runs(nightly=loads("--without", "clicks"), apart=loads("--views", "clicks"))
+    assert "views.clicks.ttl_seconds is 14400, below" in short.message
+
+
+def test_a_view_that_no_run_loads_is_named():
+    (forgotten,) = with_runs(nightly=loads("--without", "clicks"))
+    assert "no CronJob materializes views.clicks" in forgotten.message
+    (forgotten,) = with_runs(apart=loads("--views", "clicks") | HOURLY)
+    assert "no CronJob materializes views.employee_features" in forgotten.message
 
 
 def test_a_run_of_other_definitions_says_nothing_about_these():

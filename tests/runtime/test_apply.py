@@ -8,6 +8,10 @@ import time
 
 import pyarrow as pa
 import pytest
+from feast import FeatureStore
+from feast.permissions.permission import Permission
+from feast.permissions.policy import RoleBasedPolicy
+from feast.repo_config import load_repo_config
 
 from feature_runtime.gate.recorded import registered_snapshot
 from feature_runtime.registry.access import open_store
@@ -177,6 +181,24 @@ def test_a_view_is_not_removed_while_it_is_loaded(applied):
     assert "another materialize run of another" in outcome.error
     assert registered(applied) == before
     applied.apply().ok()
+
+
+def test_permissions_that_a_registry_has_are_removed_and_new_ones_refused(applied, monkeypatch):
+    for name, value in applied.environment("apply").items():
+        monkeypatch.setenv(name, value)
+    store = FeatureStore(config=load_repo_config(applied.repo, applied.repo / "feature_store.yaml"))
+    store.registry.apply_permission(Permission(name="only_hr", policy=RoleBasedPolicy(roles=["hr"])), store.project)
+    outcome = applied.apply().ok()
+    assert outcome["changes"] == ["permissions: removed"]
+    assert [finding["rule"] for finding in outcome["gate"]["findings"]] == ["F063"]
+    assert applied.registry_rows("SELECT * FROM permissions") == []
+    append(
+        applied,
+        "feature_views.py",
+        "\nfrom feast.permissions.permission import Permission\nonly_hr = Permission(name='only_hr')\n",
+    )
+    for refused in (applied.apply(), applied.check("--against", "registry")):
+        assert "'only_hr'" in refused.error
 
 
 def test_a_registry_that_restarts_is_waited_for(applied):

@@ -181,3 +181,23 @@ def test_the_bound_on_the_age_of_rows_is_the_tag_or_the_ttl(repo, tmp_path):
     for wrong in ("-1", "soon", "inf", "nan"):
         with pytest.raises(ProgramRefusal, match="a number of hours above 0"):
             bound(tags={"freshness_hours": wrong})
+
+
+def test_the_schedules_of_views_are_read_and_all_that_are_wrong_are_named(repo):
+    lock = contract.read_unchecked(repo)
+    view = lock["views"]["employee_features"]
+
+    def schedules(**views):
+        lock["views"] = {name: view | changes for name, changes in views.items()}
+        (repo / contract.LOCK_FILE).write_text(contract.render(lock))
+        return program.read_contract(repo).schedules
+
+    hourly = {"tags": {"materialization_schedule": "0 * * * *"}}
+    assert schedules(clicks=hourly, nightly={"tags": {}}) == {"clicks": "0 * * * *"}
+    wrong = {"tags": {"materialization_schedule": "hourly"}}
+    with pytest.raises(ProgramRefusal) as refused:
+        schedules(clicks=hourly | {"online": False}, orders=wrong, nightly={})
+    assert [(problem.path, problem.rule.partition(";")[0]) for problem in refused.value.problems] == [
+        ("feature view clicks, tag materialization_schedule", "a view with online=True: no other is loaded"),
+        ("feature view orders, tag materialization_schedule", "a cron expression of five fields"),
+    ]

@@ -1,12 +1,14 @@
 """Importing the feature repo: what is wrong is named by file, line and object, before anything is changed."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from feature_runtime import contract
 from feature_runtime.contract import definitions_sha256
-from feature_runtime.definitions.feature_repo import load_definitions
+from feature_runtime.definitions.feature_repo import load_config, load_definitions
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import feature_repo_directory
 
@@ -258,3 +260,48 @@ def test_a_second_repo_in_one_process_is_not_mixed_up_with_the_first(repo):
     path = repo / "feature_views.py"
     path.write_text(path.read_text().replace('name="employee_features"', 'name="renamed"'))
     assert [view.name for view in load_definitions(repo).views] == ["renamed"]
+
+
+PERMISSION = """
+from feast.permissions.permission import Permission
+only_hr = Permission(name="only_hr", name_patterns=[".*"])
+"""
+
+
+def write_config(repo, more=""):
+    (repo / "feature_store.yaml").write_text(f"project: employee_attrition\nprovider: local\nregistry: data/registry.db\n{more}")
+
+
+@pytest.mark.parametrize(
+    "auth", ["auth: oidc\n", "auth: {type: kubernetes}\n", "auth:\n  type: ${AUTH}\n", "auth: [oidc]\n", "auth: {type: }\n"]
+)
+def test_a_login_that_nothing_enforces_is_refused_wherever_the_configuration_is_read(repo, monkeypatch, auth):
+    monkeypatch.setenv("AUTH", "oidc")
+    write_config(repo, auth)
+    for read in (load_definitions, load_config, lambda repo: load_config(repo, only="registry")):
+        with pytest.raises(Refusal, match=r"auth\.type is .*only 'no_auth' is true.*Remove the section.*network policy.*gateway"):
+            read(repo)
+
+
+@pytest.mark.parametrize("auth", ["", "auth: no_auth\n", "auth: {type: no_auth}\n", "auth:\n", "auth: {type: '${AUTH}'}\n"])
+def test_a_configuration_without_a_login_is_taken(repo, monkeypatch, auth):
+    monkeypatch.setenv("AUTH", "no_auth")
+    write_config(repo, auth)
+    load_definitions(repo)
+    load_config(repo)
+
+
+def test_permissions_that_nothing_enforces_are_refused_together_with_the_login(repo):
+    append(repo, "feature_views.py", PERMISSION)
+    assert "'only_hr'" in refusal(repo)
+    write_config(repo, "auth: oidc\n")
+    said = refusal(repo)
+    for part in ("'only_hr'", "'oidc'", "nothing here enforces", "feast.dev/feature-client=true"):
+        assert part in said
+
+
+def test_a_contract_with_permissions_is_not_served(repo):
+    path = repo / "contract.lock.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"permissions": {"only_hr": {}}}))
+    with pytest.raises(Refusal, match="only_hr, and nothing enforces them"):
+        contract.read(repo)

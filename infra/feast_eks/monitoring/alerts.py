@@ -10,6 +10,7 @@ from feast_eks.monitoring.feature_alerts import materialization_alerts, pod_aler
 from feast_eks.monitoring.online_store_alerts import online_store_alerts, sentinel_alerts
 from feast_eks.monitoring.registry_alerts import registry_alerts, replication_alerts
 from feast_eks.monitoring.value_alerts import skew_alerts, skewed, value_alerts
+from feast_eks.scheduled_loads import scheduled_loads
 from feast_eks.settings import MaterializationSettings, Settings, SkewProbeSettings, longest_gap
 from feast_eks.workload import Object
 
@@ -19,10 +20,16 @@ def alerts(settings: Settings, contract: Contract) -> dict[str, list[Alert]]:
     namespace = settings.namespace
     online_store, registry = settings.online_store, settings.registry
     renewed = renewed_within_seconds(settings.materialization)
+    loads = scheduled_loads(settings.materialization, contract)
+    apart = {view: renewed_within_seconds(settings.materialization.apart(schedule)) for view, schedule in contract.schedules.items()}
     groups = {
         "feast-server": server_alerts(namespace),
-        "feast-values": value_alerts(namespace, renewed_within_seconds=renewed, data_age_bounds=contract.freshness_seconds),
-        "feast-materialization": materialization_alerts(namespace, renewed_within_seconds=renewed),
+        "feast-values": value_alerts(namespace, renewed_within_seconds=renewed, apart=apart, data_age_bounds=contract.freshness_seconds),
+        "feast-materialization": [
+            alert
+            for load in loads
+            for alert in materialization_alerts(namespace, cron_job=load.name, renewed_within_seconds=renewed_within_seconds(load.settings))
+        ],
     }
     if settings.skew_probe.enabled:
         tolerated, probed = settings.skew_probe.tolerated_ratio, renewed_within_seconds(settings.skew_probe)
@@ -32,7 +39,9 @@ def alerts(settings: Settings, contract: Contract) -> dict[str, list[Alert]]:
             *skew_probe_alerts(namespace, probed_within_seconds=probed, skewed=found),
         ]
     if online_store.mode != "external":
-        groups["feast-online-store"] = online_store_alerts(namespace, renewed_within_seconds=renewed)
+        groups["feast-online-store"] = online_store_alerts(
+            namespace, renewed_within_seconds=max(renewed_within_seconds(load.settings) for load in loads)
+        )
     if online_store.mode == "sentinel":
         groups["feast-sentinel"] = sentinel_alerts(namespace, replicas=online_store.replicas)
     if registry.mode != "external":

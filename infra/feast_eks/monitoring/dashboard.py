@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from feast_eks.addresses import FEATURE_SERVER_NAME
 from feast_eks.monitoring.alert import series
 from feast_eks.monitoring.alerts import renewed_within_seconds
-from feast_eks.monitoring.feature_alerts import LATENCY_SECONDS, MATERIALIZATION_NAME, REQUEST
+from feast_eks.monitoring.feature_alerts import LATENCY_SECONDS, REQUEST
 from feast_eks.monitoring.scraping import FEATURE_SERVER_JOB, ONLINE_STORE_JOB, REGISTRY_JOBS, SENTINEL_JOB
+from feast_eks.scheduled_loads import NAME
 from feast_eks.settings import Settings
 from feast_eks.workload import Object
 
@@ -164,9 +165,9 @@ def _freshness(settings: Settings) -> list[Panel]:
     def server(metric: str) -> str:
         return series(metric, namespace=settings.namespace, job=FEATURE_SERVER_JOB)
 
-    last = series("kube_cronjob_status_last_successful_time", namespace=settings.namespace, cronjob=MATERIALIZATION_NAME)
+    last = series("kube_cronjob_status_last_successful_time", namespace=settings.namespace, cronjob=NAME)
     failed = series("kube_job_failed", namespace=settings.namespace, condition="true")
-    owned = series("kube_job_owner", namespace=settings.namespace, owner_kind="CronJob", owner_name=MATERIALIZATION_NAME)
+    owned = series("kube_job_owner", namespace=settings.namespace, owner_kind="CronJob", owner_name=NAME)
     panels = [
         Panel(
             title="Age of the newest value of each view",

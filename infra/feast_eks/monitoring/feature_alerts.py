@@ -7,9 +7,8 @@ from feast_eks.addresses import FEATURE_SERVER_NAME
 from feast_eks.monitoring.alert import Alert, series
 from feast_eks.monitoring.scraping import FEATURE_SERVER_JOB
 
-MATERIALIZATION_NAME = "materialize"
 SKEW_PROBE_NAME = "skew-probe"
-"""The CronJobs; a test holds them against those that the program registers."""
+"""The CronJob; a test holds it against those that the program registers."""
 
 REQUEST = {"endpoint": "~/get-online-features|/feast.serving.ServingService/GetOnlineFeatures"}
 """Requests for features, over HTTP and gRPC; probes and the contract's are counted apart."""
@@ -115,15 +114,15 @@ def server_alerts(namespace: str) -> list[Alert]:
     ]
 
 
-def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> list[Alert]:
-    """Alerts of the CronJob that renews the features. `renewed_within_seconds`: the longest gap of its schedule, and its deadline."""
+def materialization_alerts(namespace: str, *, cron_job: str, renewed_within_seconds: int) -> list[Alert]:
+    """Alerts of a CronJob that renews features. `renewed_within_seconds`: the longest gap of its schedule, and its deadline."""
 
     def cronjob(metric: str) -> str:
-        return series(metric, namespace=namespace, cronjob=MATERIALIZATION_NAME)
+        return series(metric, namespace=namespace, cronjob=cron_job)
 
     last_success = cronjob("kube_cronjob_status_last_successful_time")
     failed = series("kube_job_failed", namespace=namespace, condition="true")
-    owned = series("kube_job_owner", namespace=namespace, owner_kind="CronJob", owner_name=MATERIALIZATION_NAME)
+    owned = series("kube_job_owner", namespace=namespace, owner_kind="CronJob", owner_name=cron_job)
     return [
         Alert(
             name="FeastMaterializationFailed",
@@ -144,7 +143,7 @@ def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> li
             severity="critical",
             minutes=5,
             expr=f"time() - {last_success} > {renewed_within_seconds}",
-            summary="The last successful materialization was {{ $value | humanizeDuration }} ago.",
+            summary="The last successful run of {{ $labels.cronjob }} was {{ $value | humanizeDuration }} ago.",
             description="Models receive old values; in the end keys expire, and models receive nulls.",
         ),
         Alert(
@@ -152,7 +151,7 @@ def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> li
             severity="critical",
             minutes=5,
             expr=f"(time() - {cronjob('kube_cronjob_created')} > {renewed_within_seconds}) unless on (namespace, cronjob) {last_success}",
-            summary="No scheduled materialization has ever succeeded.",
+            summary="No scheduled run of {{ $labels.cronjob }} has ever succeeded.",
             description="The online store holds what the first load brought, and nothing newer.",
         ),
         Alert(
@@ -160,7 +159,7 @@ def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> li
             severity="warning",
             minutes=60,
             expr=f"{cronjob('kube_cronjob_spec_suspend')} == 1",
-            summary="Materialization is suspended.",
+            summary="Materialization ({{ $labels.cronjob }}) is suspended.",
             description="Somebody stopped it by hand. Values get older until it is resumed.",
         ),
         Alert(
@@ -168,7 +167,7 @@ def materialization_alerts(namespace: str, *, renewed_within_seconds: int) -> li
             severity="critical",
             minutes=15,
             expr=f"absent({cronjob('kube_cronjob_info')})",
-            summary="Prometheus knows nothing of the materialization CronJob.",
+            summary="Prometheus knows nothing of the materialization CronJob {{ $labels.cronjob }}.",
             description="It is gone, or kube-state-metrics is. No alert about stale or failed materialization can fire while this holds.",
         ),
     ]

@@ -9,10 +9,13 @@ from feast_eks.monitoring.alert import Alert, series
 from feast_eks.monitoring.scraping import FEATURE_SERVER_JOB
 
 
-def value_alerts(namespace: str, *, renewed_within_seconds: int, data_age_bounds: Mapping[str, int]) -> list[Alert]:
+def value_alerts(
+    namespace: str, *, renewed_within_seconds: int, apart: Mapping[str, int], data_age_bounds: Mapping[str, int]
+) -> list[Alert]:
     """Alerts about age, and about what replicas promise.
 
-    `renewed_within_seconds` is the longest time between two ends of materialization. `data_age_bounds` maps a feature view to how
+    `renewed_within_seconds` is the longest time between two ends of materialization, `apart` the same of the feature views that have
+    a schedule of their own. `data_age_bounds` maps a feature view to how
     old its newest value may be, seconds; views that may grow old for ever are left out.
     """
 
@@ -21,12 +24,17 @@ def value_alerts(namespace: str, *, renewed_within_seconds: int, data_age_bounds
 
     renewed, newest = server("feast_feature_freshness_seconds"), "feast_feature_data_age_seconds"
     too_old = [f"max by (feature_view) ({server(newest, feature_view=view)}) > {bound}" for view, bound in data_age_bounds.items()]
+    others = f"({renewed} unless {server('feast_feature_freshness_seconds', feature_view='~' + '|'.join(apart))})" if apart else renewed
+    not_renewed = [f"max by (feature_view) ({others}) > {renewed_within_seconds}"]
+    not_renewed += [
+        f"max by (feature_view) ({server('feast_feature_freshness_seconds', feature_view=view)}) > {bound}" for view, bound in apart.items()
+    ]
     alerts = [
         Alert(
             name="FeastFeaturesNotRenewed",
             severity="critical",
             minutes=10,
-            expr=f"max by (feature_view) ({renewed}) > {renewed_within_seconds}",
+            expr=" or ".join(not_renewed),
             summary="The feature view {{ $labels.feature_view }} was last materialized {{ $value | humanizeDuration }} ago.",
             description="What came into its source since then is not served.",
         ),

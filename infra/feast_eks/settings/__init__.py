@@ -5,7 +5,7 @@ The tree, its rules, the secrets that stand beside it, and how all of it is read
 
 from feast_eks.settings.reading import load_settings, parse_settings, refusals_without_traceback
 from feast_eks.settings.rules import TAG_KEY, TAG_VALUE
-from feast_eks.settings.schedule import longest_gap
+from feast_eks.settings.schedule import longest_gap, refusal_of_schedule
 from feast_eks.settings.secrets import (
     SECRET_KEYS,
     SHAPES,
@@ -54,6 +54,7 @@ __all__ = [
     "offline_store_credentials",
     "online_store_users",
     "parse_settings",
+    "refusal_of_schedule",
     "refusals_without_traceback",
     "registry_administrator",
     "shape_problems",

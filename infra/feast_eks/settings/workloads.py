@@ -72,6 +72,11 @@ class MaterializationSettings(Section):
         """Runs do not overlap."""
         yield from _runs_end(self.schedule, self.deadline_minutes, "materialize less often")
 
+    def apart(self, schedule: str) -> "MaterializationSettings":
+        """The same by another schedule, for views that are loaded apart: a run ends a minute before the next begins, at the latest."""
+        minutes = max(1, int(shortest_gap(schedule).total_seconds()) // 60 - 1)
+        return self.model_copy(update={"schedule": schedule, "deadline_minutes": min(self.deadline_minutes, minutes)})
+
     @property
     def margin_seconds(self) -> int:
         """How long a value must last to survive one missed run and a second one at its deadline."""

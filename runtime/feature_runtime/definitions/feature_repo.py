@@ -31,6 +31,7 @@ from pydantic import ValidationError
 
 from feature_runtime.contract import definition_files
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
+from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
@@ -69,7 +70,7 @@ class Definitions:
 
     @property
     def permissions(self) -> list[Permission]:
-        """Who may do what, where the server asks who calls."""
+        """Who may do what, in a revision that is only compared."""
         return list(self.contents.permissions)
 
     @property
@@ -89,9 +90,10 @@ def load_config(repo: Path, *, only: str = "") -> RepoConfig:
     With `only`, the variables of that section alone must be set: whoever reads one store has no password of the others.
 
     Raises:
-        Refusal: a variable is not set, or Feast does not accept the file.
+        Refusal: a variable is not set, Feast does not accept the file, or it asks for a login that nothing enforces.
     """
     path = repo / CONFIG_FILE
+    refuse_unenforced(path)
     if only:
         _check_variables_of(only, path)
     else:
@@ -116,11 +118,14 @@ def _check_variables_of(section: str, path: Path) -> None:
         check_yaml_variables(part)
 
 
-def load_definitions(repo: Path) -> Definitions:
+def load_definitions(repo: Path, *, only_compared: bool = False) -> Definitions:
     """Import every Python file of the feature repo and collect what they define.
 
+    With `only_compared`, what nothing enforces is let pass: a revision that had permissions can be compared with one without.
+
     Raises:
-        Refusal: a file does not import, a name is defined twice, a view says too little to be locked.
+        Refusal: a file does not import, a name is defined twice, a view says too little to be locked, or who may read what
+            is said, which nothing enforces.
     """
     project = _project_name(repo)
     with _clean_copy(repo) as copy:
@@ -130,6 +135,8 @@ def load_definitions(repo: Path) -> Definitions:
         modules = {file: _import(file, copy) for file in files}
         contents = parse_repo(copy)
         places = _places(modules, copy)
+    if not only_compared:
+        refuse_unenforced(repo / CONFIG_FILE, [permission.name for permission in contents.permissions])
     check_names(contents, places)
     projects = {declared.name for declared in contents.projects} or {project}
     if projects != {project}:

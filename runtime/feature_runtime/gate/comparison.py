@@ -13,6 +13,8 @@ NIGHTLY_MARGIN = 2 * 24 * 3600 + 3600
 """Seconds: two gaps of a nightly schedule and one deadline of an hour. A value must live at least that long to survive a missed run."""
 
 YES = "true"
+SCHEDULE_TAG = "materialization_schedule"
+"""Of a view that is loaded apart from the others, by this cron schedule."""
 LIFECYCLE, EXPERIMENTAL = "lifecycle", "experimental"
 
 

@@ -64,22 +64,15 @@ def badly_named(c: Comparison) -> Iterator[Hit]:
 
 @rule(
     "F063",
-    "permissions are removed or widened",
-    BREAKING,
-    but="warning for a further permission; info for the first one",
-    why="without any permission every authenticated user may do everything",
-    remedy="Narrow permissions freely; to widen one, let the owner of the data agree and waive this.",
+    "permissions are removed",
+    INFO,
+    why="nothing enforced them: whoever reaches the server reads every feature, before and after",
+    remedy="Nothing to do. Who reaches the server is decided by the network policy, or by a gateway in front of it.",
 )
-def permissions_widened(c: Comparison) -> Iterator[Hit]:
-    """A permission that is gone, or lets more people do more to more objects."""
+def permissions_removed(c: Comparison) -> Iterator[Hit]:
+    """A permission that is gone. New ones never come so far: definitions that have any are refused."""
     for name, _ in c.removed("permissions"):
         yield Hit(f"permissions.{name}", f"the permission {name} is removed")
-    for name, before, after in c.kept("permissions"):
-        if before != after and not _narrower(before, after):
-            yield Hit(f"permissions.{name}", f"the permission {name} was {_who(before)}, is now {_who(after)}")
-    for name, after in c.added("permissions"):
-        first = not c.old.section("permissions")
-        yield Hit(f"permissions.{name}", f"a new permission: {_who(after)}", INFO if first else WARNING)
 
 
 @rule(
@@ -112,32 +105,3 @@ def _retagged(before: Description, after: Description) -> list[str]:
 
     kept = {item[-2] for item in before.get("features", [])} & {item[-2] for item in after.get("features", [])}
     return sorted(feature for feature in kept if said(before, feature) != said(after, feature))
-
-
-def _narrower(before: Description, after: Description) -> bool:
-    """Whether everybody who may do something now could do it before."""
-    tags = before.get("required_tags", {}).items() <= after.get("required_tags", {}).items()
-    patterns = not before["name_patterns"] or (after["name_patterns"] and set(after["name_patterns"]) <= set(before["name_patterns"]))
-    return bool(
-        set(after["actions"]) <= set(before["actions"])
-        and set(after["types"]) <= set(before["types"])
-        and patterns
-        and tags
-        and _narrower_policy(before["policy"], after["policy"])
-    )
-
-
-def _narrower_policy(before: Description, after: Description) -> bool:
-    if before["type"] == "AllowAll":
-        return True
-    if before["type"] != after["type"]:
-        return False
-    keys = (before.keys() | after.keys()) - {"type"}
-    # An empty list names nobody.
-    return all(set(after.get(key, [])) <= set(before.get(key, [])) for key in keys)
-
-
-def _who(permission: Description) -> str:
-    policy = permission["policy"]
-    people = ", ".join(f"{key} {'|'.join(value)}" for key, value in policy.items() if key != "type") or "everybody"
-    return f"{'|'.join(permission['actions'])} on {'|'.join(permission['name_patterns']) or 'everything'} by {people}"

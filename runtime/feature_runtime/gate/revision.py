@@ -78,7 +78,7 @@ def _contract(feature_repo: Path, commit: str) -> Contract:
         # No lock, a broken one, or of a format of its own: the definitions say it all.
         pass
     try:
-        return contract_of_definitions(feature_repo, load_definitions(feature_repo))
+        return contract_of_definitions(feature_repo, load_definitions(feature_repo, only_compared=True))
     except Refusal as refusal:
         raise Refusal(
             f"the definitions at {commit[:12]} cannot be imported: {refusal}. Compare with a {LOCK_FILE} (--against FILE)."

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from feature_runtime.contract import Contract
 from feature_runtime.definitions.describing import describe
 from feature_runtime.definitions.feature_repo import load_config
+from feature_runtime.definitions.unenforced import registered_permissions
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line, is_transient, with_retries
 
@@ -61,7 +62,7 @@ def registered_contract(store: FeatureStore, definitions_sha256: str, *, refresh
         views=[*store.list_batch_feature_views(**cached), *store.list_stream_feature_views(**cached)],
         on_demand_views=store.list_on_demand_feature_views(**cached),
         services=store.registry.list_feature_services(store.project, **cached),
-        permissions=store.list_permissions(**cached),
+        permissions=registered_permissions(store, **cached),
     )
 
 

@@ -12,7 +12,6 @@ from feast import FeatureStore
 from feature_runtime.definitions.describing import (
     describe_entity,
     describe_on_demand_view,
-    describe_permission,
     describe_service,
     describe_source,
     describe_view,
@@ -48,7 +47,6 @@ def rewrite_what_feast_kept(store: FeatureStore, definitions: Definitions) -> No
             lambda service: describe_service(service, ()),
             lambda o: registry.apply_feature_service(o, project),
         ),
-        (definitions.permissions, store.list_permissions(), describe_permission, lambda o: registry.apply_permission(o, project)),
     ]
     for defined, registered, describe, write in groups:
         found = {each.name: each for each in registered}

@@ -8,6 +8,8 @@ from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_runtime.contract import seconds, service_sha256
+from feature_runtime.definitions.unenforced import REMEDY, permissions_problem, registered_permissions
+from feature_runtime.refusal import Refusal
 from feature_runtime.serving import function_check, on_demand
 from feature_runtime.serving.question import Description, PlanRefused
 
@@ -19,8 +21,9 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
     contract's. Other services of the registry are served as the registry has them.
 
     Raises:
-        PlanRefused: the registry does not have what the contract promises; names every difference.
+        PlanRefused: the registry does not have what the contract promises, naming every difference; or it has permissions.
     """
+    _refuse_permissions(store)
     versioning = store.config.registry.enable_online_feature_view_versioning
     views: dict[str, Any] = {}
     unserved: dict[str, str] = {}
@@ -65,6 +68,15 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
         "unserved": unserved,
     }
     return description, computed
+
+
+def _refuse_permissions(store: FeatureStore) -> None:
+    try:
+        permissions = sorted(permission.name for permission in registered_permissions(store, allow_cache=True))
+    except Refusal as refusal:
+        raise PlanRefused(str(refusal).rstrip(".")) from None
+    if permissions:
+        raise PlanRefused(f"{permissions_problem(permissions, 'Apply definitions without them: that removes them')}. {REMEDY.rstrip('.')}")
 
 
 def _version(view: Any) -> int:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from feature_runtime.definitions.describing import contract_of_definitions
+from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.gate import reference
 from feature_runtime.gate.comparison import Snapshot
 from feature_runtime.gate.rule import RULES
@@ -30,10 +32,12 @@ SPARE = """spare = FeatureView(
     entities=[driver],
     ttl=timedelta(days=7),"""
 TRIPS = 'Field(name="trips", dtype=Int64)'
+PERMISSION = """from feast.permissions.permission import Permission
+from feast.permissions.policy import RoleBasedPolicy
+readers = Permission(name="readers", name_patterns=["stats"], policy=RoleBasedPolicy(roles=["reader"]))
+"""
 WHOLE = 'whole_v1 = FeatureService(name="whole_v1", features=[profile], description="All of a view.", owner="pricing")\n'
 STATS_TTL = '    ttl=timedelta(days=7),\n    source=trips_file,\n    schema=[\n        Field(name="driver_id", dtype=Int64),\n        Field(name="rating"'
-PERMISSION = """readers = Permission(name="readers", name_patterns=["stats"], actions=[AuthzedAction.READ_ONLINE], policy=RoleBasedPolicy(roles=["reader"]))
-"""
 
 
 def ttl(new):
@@ -320,15 +324,6 @@ CASES = {
         [d(WHOLE, f'{WHOLE}fare_v2 = FeatureService(name="FareV2", features=[stats[["rating"]]])\n')],
     ),
     "bad name of a feature": ("F062", "views.stats.Trips", BREAKING, [d(TRIPS, f'{TRIPS},\n        Field(name="Trips", dtype=Int64)')]),
-    "permission removed": ("F063", "permissions.readers", BREAKING, [d(PERMISSION, "")]),
-    "permission for more roles": ("F063", "permissions.readers", BREAKING, [d('roles=["reader"]', 'roles=["reader", "guest"]')]),
-    "permission on more objects": ("F063", "permissions.readers", BREAKING, [d('name_patterns=["stats"], ', "")]),
-    "a further permission": (
-        "F063",
-        "permissions.more",
-        WARNING,
-        [d(PERMISSION, PERMISSION + PERMISSION.replace("readers = ", "more = ").replace('"readers"', '"more"'))],
-    ),
     "unversioned service": (
         "F065",
         "services.fare",
@@ -368,7 +363,7 @@ def test_a_new_minor_version_of_feast_is_told(base, findings):
 
 
 def test_every_rule_has_a_test():
-    assert {rule for rule, *_ in CASES.values()} | {"F064"} == set(RULES)
+    assert {rule for rule, *_ in CASES.values()} | {"F063", "F064"} == set(RULES)
 
 
 def test_the_documentation_has_the_table_of_the_rules(repository):
@@ -451,9 +446,21 @@ def test_what_an_on_demand_view_reads_by_another_key_means_something_else(edited
     assert findings(before, edited.edit(d(INPUTS, inputs)).snapshot()) == {("F017", "views.priced"): WARNING}
 
 
-def test_a_narrower_permission_is_no_finding(edited, findings, base):
-    old = edited.edit(d('roles=["reader"]', 'roles=["reader", "guest"]')).snapshot()
-    assert ("F063", "permissions.readers") not in findings(old, base)
+def test_permissions_may_go_since_nothing_enforced_them(base, findings):
+    before = replace(base, contract=base.contract | {"permissions": {"readers": {"actions": ["READ_ONLINE"]}}})
+    assert findings(before, base) == {("F063", "permissions.readers"): INFO}
+
+
+def test_permissions_that_stock_feast_applied_are_found_in_the_registry(edited, findings, base):
+    code, raised = edited.edit(d(WHOLE, WHOLE + PERMISSION)).feast_apply()
+    assert code == 0, raised
+    assert findings(edited.registered(), base)["F063", "permissions.readers"] == INFO
+
+
+def test_an_old_revision_may_have_permissions(edited, findings, base):
+    before = edited.edit(d(WHOLE, WHOLE + PERMISSION)).directory
+    contract = contract_of_definitions(before, load_definitions(before, only_compared=True))
+    assert findings(replace(base, contract=contract), base) == {("F063", "permissions.readers"): INFO}
 
 
 def test_a_project_that_another_one_of_the_registry_would_double_is_named(base, findings):

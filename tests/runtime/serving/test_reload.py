@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
+from feast.permissions.permission import Permission
+from feast.permissions.policy import RoleBasedPolicy
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float32, Int64, String
 
@@ -280,3 +282,25 @@ def test_two_views_with_one_key_of_two_types_are_refused(shop_of):
     shop = shop_of(customer, client, view, other, FeatureService(name="both", features=[view, other]))
     with pytest.raises(PlanRefused, match="'customer_id' is a String in 'other' and a Int64 in another view"):
         reloading.load(shop.reader, shop.contract("both"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (
+            {"policy": RoleBasedPolicy(roles=["hr"])},
+            "'only_hr' say who may do what, and nothing here enforces it. Apply definitions without",
+        ),
+        # Feast writes it, and cannot read it again.
+        ({}, "a permission that Feast itself cannot read"),
+    ],
+)
+def test_a_registry_with_permissions_is_not_served_and_changes_nothing_where_it_was(shop, serving, policy, says):
+    running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
+    shop.store.apply([Permission(name="only_hr", name_patterns=[".*"], **policy)])
+    wait_for_a_look(running, "refused")
+    assert running.ask(question("v1")).columns["age"]["values"] == [42]
+    with pytest.raises(PlanRefused) as refused:
+        reloading.load(shop.reader, shop.contract("v1"))
+    assert says in str(refused.value)
+    running.stop()

@@ -1,13 +1,10 @@
-"""Two entities, batch views, an on-demand view with request data, services across them, a permission."""
+"""Two entities, batch views, an on-demand view with request data, and services across them."""
 
 from datetime import timedelta
 
 import pandas as pd
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
-from feast.permissions.action import AuthzedAction
-from feast.permissions.permission import Permission
-from feast.permissions.policy import RoleBasedPolicy
 from feast.types import Array, Float32, Float64, Int64, String
 
 driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64, description="Who drives.", owner="fleet")
@@ -78,5 +75,3 @@ fare_v1 = FeatureService(
     owner="pricing",
 )
 whole_v1 = FeatureService(name="whole_v1", features=[profile], description="All of a view.", owner="pricing")
-
-readers = Permission(name="readers", name_patterns=["stats"], actions=[AuthzedAction.READ_ONLINE], policy=RoleBasedPolicy(roles=["reader"]))
