@@ -24,11 +24,11 @@ from feast_eks.identities import IDENTITIES
 from feast_eks.settings import Settings
 from feast_eks.workload import Object, labels, selector
 
-INSTANCE_METADATA = "169.254.169.254/32"
-"""Where a node hands out its own credentials: no pod may ask."""
+INSTANCE_METADATA = {"0.0.0.0/0": "169.254.169.254/32", "::/0": "fd00:ec2::254/128"}
+"""Where a node hands out its own credentials, in each family of addresses: no pod may ask."""
 
-POD_IDENTITY_AGENT = "169.254.170.23/32"
-"""Where EKS Pod Identity hands a pod the credentials of its role, on every node."""
+POD_IDENTITY_AGENT = ("169.254.170.23/32", "fd00:ec2::23/128")
+"""Where EKS Pod Identity hands a pod the credentials of its role, on every node; the second in clusters of IPv6."""
 
 HTTPS_PORT = 443
 REGISTRY_PODS = {"app.kubernetes.io/instance": REGISTRY_NAME, "app.kubernetes.io/name": "postgresql"}
@@ -39,20 +39,26 @@ CLIENT_NAMESPACE_LABEL = {"feast.dev/feature-client": "true"}
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """One end of a connection: pods of this namespace, a namespace, or an address range."""
+    """One end of a connection: pods of this namespace, a namespace, or address ranges of both families."""
 
     name: str
-    kubernetes: Object
+    kubernetes: list[Object]
 
     @classmethod
     def pods(cls, name: str, match_labels: dict[str, str]) -> "Peer":
         """Pods of this namespace that carry these labels."""
-        return cls(name=name, kubernetes={"podSelector": {"matchLabels": match_labels}})
+        return cls(name=name, kubernetes=[{"podSelector": {"matchLabels": match_labels}}])
 
     @classmethod
     def outside(cls, name: str) -> "Peer":
         """What has no fixed addresses: any address but that of the instance metadata."""
-        return cls(name=name, kubernetes={"ipBlock": {"cidr": "0.0.0.0/0", "except": [INSTANCE_METADATA]}})
+        return cls(name=name, kubernetes=[{"ipBlock": {"cidr": every, "except": [but]}} for every, but in INSTANCE_METADATA.items()])
+
+    @property
+    def selected(self) -> Object | None:
+        """The selector of pods of this namespace, which a policy of their own can name; None of anything else."""
+        (first, *_) = self.kubernetes
+        return first if "podSelector" in first else None
 
 
 Edge = tuple[Peer, Peer, list[int]]
@@ -62,7 +68,7 @@ def edges(settings: Settings) -> list[Edge]:
     """The allowed connections: (from, to, TCP ports)."""
     server = Peer.pods(FEATURE_SERVER_NAME, selector(FEATURE_SERVER_NAME))
     smoke_test, skew_probe = (Peer.pods(name, selector(name)) for name in ("smoke-test", "skew-probe"))
-    clients = Peer(name="clients", kubernetes={"namespaceSelector": {"matchLabels": CLIENT_NAMESPACE_LABEL}})
+    clients = Peer(name="clients", kubernetes=[{"namespaceSelector": {"matchLabels": CLIENT_NAMESPACE_LABEL}}])
     return [
         *_to_the_stores(settings),
         *_among_the_stores(settings),
@@ -88,17 +94,17 @@ def network_policies(settings: Settings) -> dict[str, Object]:
     }
     for source, target, ports in edges(settings):
         rule_ports = [{"protocol": "TCP", "port": port} for port in ports]
-        if "podSelector" in source.kubernetes:
+        if source.selected:
             policies[f"{source.name}-to-{target.name}"] = {
-                **source.kubernetes,
+                **source.selected,
                 "policyTypes": ["Egress"],
-                "egress": [{"to": [target.kubernetes], "ports": rule_ports}],
+                "egress": [{"to": target.kubernetes, "ports": rule_ports}],
             }
-        if "podSelector" in target.kubernetes:
+        if target.selected:
             policies[f"{target.name}-from-{source.name}"] = {
-                **target.kubernetes,
+                **target.selected,
                 "policyTypes": ["Ingress"],
-                "ingress": [{"from": [source.kubernetes], "ports": rule_ports}],
+                "ingress": [{"from": source.kubernetes, "ports": rule_ports}],
             }
     connected = {end.name for source, target, _ in edges(settings) for end in (source, target)}
     for name in (name for identity in IDENTITIES for name in identity.pods if name not in connected):
@@ -114,7 +120,7 @@ def metadata(name: str, namespace: str) -> Object:
 def _to_the_stores(settings: Settings) -> list[Edge]:
     """Every identity's pods, to the stores that it has a right in."""
     registry, online_store, offline_store = _registry(settings), _online_store(settings), _offline_store(settings)
-    agent = Peer(name="pod-identity-agent", kubernetes={"ipBlock": {"cidr": POD_IDENTITY_AGENT}})
+    agent = Peer(name="pod-identity-agent", kubernetes=[{"ipBlock": {"cidr": address}} for address in POD_IDENTITY_AGENT])
     found: list[Edge] = []
     for identity in IDENTITIES:
         for name in identity.pods:
@@ -165,7 +171,7 @@ def _monitoring(settings: Settings, server: Peer) -> list[Edge]:
     if not settings.monitoring.enabled:
         return []
     namespace = {"kubernetes.io/metadata.name": settings.monitoring.namespace}
-    prometheus = Peer(name="monitoring", kubernetes={"namespaceSelector": {"matchLabels": namespace}})
+    prometheus = Peer(name="monitoring", kubernetes=[{"namespaceSelector": {"matchLabels": namespace}}])
     found: list[Edge] = [(prometheus, server, [METRICS_PORT])]
     if not settings.registry.external:
         found.append((prometheus, _registry(settings)[0], [REGISTRY_EXPORTER_PORT]))

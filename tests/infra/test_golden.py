@@ -37,7 +37,7 @@ def connections(mode):
     """The network matrix as one reads it."""
 
     def side(peer):
-        (kind,) = peer.kubernetes
+        (kind,) = peer.kubernetes[0]
         return {"podSelector": f"{peer.name}", "namespaceSelector": f"namespace of {peer.name}", "ipBlock": f"{peer.name} (outside)"}[kind]
 
     lines = [

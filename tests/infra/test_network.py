@@ -1,5 +1,7 @@
 """Who may talk to whom: allowed at both ends, and nothing else."""
 
+import ipaddress
+
 import pytest
 
 from feast_eks import network
@@ -18,18 +20,18 @@ def reached(mode, target):
 def test_every_connection_is_allowed_at_both_ends(mode):
     policies = network.network_policies(settings(mode))
     for source, target, ports in network.edges(settings(mode)):
-        if "podSelector" in source.kubernetes:
+        if source.selected:
             egress = policies[f"{source.name}-to-{target.name}"]["egress"][0]
             assert [p["port"] for p in egress["ports"]] == ports
-            assert egress["to"] == [target.kubernetes]
-        if "podSelector" in target.kubernetes:
-            assert policies[f"{target.name}-from-{source.name}"]["ingress"][0]["from"] == [source.kubernetes]
+            assert egress["to"] == target.kubernetes
+        if target.selected:
+            assert policies[f"{target.name}-from-{source.name}"]["ingress"][0]["from"] == source.kubernetes
 
 
 @modes
 def test_no_two_connections_share_a_policy(mode):
     edges = network.edges(settings(mode))
-    ends = sum(("podSelector" in s.kubernetes) + ("podSelector" in t.kubernetes) for s, t, _ in edges)
+    ends = sum(bool(end.selected) for s, t, _ in edges for end in (s, t))
     assert len(network.network_policies(settings(mode))) == ends + 2 + 1, "one policy would have overwritten another"
 
 
@@ -64,8 +66,16 @@ def test_no_pod_may_ask_for_the_credentials_of_its_node(mode):
     for name, policy in network.network_policies(settings(mode)).items():
         for rule in policy.get("egress", []):
             for peer in rule.get("to", []):
-                if "ipBlock" in peer and peer["ipBlock"]["cidr"] != network.POD_IDENTITY_AGENT:
-                    assert network.INSTANCE_METADATA in peer["ipBlock"]["except"], name
+                if "ipBlock" in peer and peer["ipBlock"]["cidr"] not in network.POD_IDENTITY_AGENT:
+                    assert peer["ipBlock"]["except"] == [network.INSTANCE_METADATA[peer["ipBlock"]["cidr"]]], name
+
+
+@modes
+def test_what_is_outside_is_reached_in_both_families_of_addresses(mode):
+    for name, policy in network.network_policies(settings(mode)).items():
+        for rule in policy.get("egress", []):
+            versions = [ipaddress.ip_network(peer["ipBlock"]["cidr"]).version for peer in rule.get("to", []) if "ipBlock" in peer]
+            assert versions in ([], [4, 6]), name
 
 
 def test_only_who_has_a_role_reaches_the_agent_that_hands_it_out():
@@ -98,5 +108,5 @@ def test_nodes_of_a_store_reach_each_other_only_where_there_are_several():
 
 def test_prometheus_is_let_in_from_the_namespace_that_the_stack_file_names():
     chosen = settings(monitoring={"namespace": "observability"})
-    peers = {str(source.kubernetes) for source, _, _ in network.edges(chosen) if source.name == "monitoring"}
-    assert peers == {"{'namespaceSelector': {'matchLabels': {'kubernetes.io/metadata.name': 'observability'}}}"}
+    (peers,) = {str(source.kubernetes) for source, _, _ in network.edges(chosen) if source.name == "monitoring"}
+    assert peers == "[{'namespaceSelector': {'matchLabels': {'kubernetes.io/metadata.name': 'observability'}}}]"

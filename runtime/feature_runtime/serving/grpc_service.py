@@ -23,6 +23,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.message import DecodeError, Message
 
 from feature_runtime.serving.answer import Judged
+from feature_runtime.serving.grpc_health import SERVICE as HEALTH_SERVICE
+from feature_runtime.serving.grpc_health import Health
 from feature_runtime.serving.online_store import StoreAway
 from feature_runtime.serving.refused import Busy, Refused, problem, shown
 from feature_runtime.serving.server import FeatureServer
@@ -33,6 +35,9 @@ ENDPOINT = f"/{SERVICE}/GetOnlineFeatures"
 CONNECTION_SECONDS = 5.0
 """A client keeps its connection, and so its replica. Told to connect again this often it has left a pod that is to end, and has
 long been no part of the Service, before the pod stops: a request that meets a stopping server would be lost."""
+MOST_CALLS = 1000
+MOST_CALLS_OF_A_CONNECTION = 100
+"""At once; more wait at the client."""
 CONTRACT = "feast-contract"
 STATUS_DETAILS = "grpc-status-details-bin"
 MOST_MESSAGE_BYTES = 1024
@@ -51,13 +56,15 @@ async def start(server: FeatureServer, port: int, *, max_body_kib: int) -> grpc.
         RuntimeError: the port is taken.
     """
     listening = grpc.aio.server(
+        maximum_concurrent_rpcs=MOST_CALLS,
         options=[
+            ("grpc.max_concurrent_streams", MOST_CALLS_OF_A_CONNECTION),
             ("grpc.max_receive_message_length", max_body_kib * 1024),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_age_ms", int(CONNECTION_SECONDS * 1000)),
             ("grpc.max_connection_age_grace_ms", 10_000),
-        ]
+        ],
     )
     service = ServingService(server)
     handlers = {
@@ -65,7 +72,13 @@ async def start(server: FeatureServer, port: int, *, max_body_kib: int) -> grpc.
         "GetFeastServingInfo": grpc.unary_unary_rpc_method_handler(service.info, response_serializer=_serialized),
         "GetOnlineFeatures": grpc.unary_unary_rpc_method_handler(service.online_features, response_serializer=_serialized),
     }
-    listening.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    health = Health((SERVICE,), server.unready, lambda: server.draining)
+    listening.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(SERVICE, handlers),
+            grpc.method_handlers_generic_handler(HEALTH_SERVICE, health.handlers()),
+        )
+    )
     listening.add_insecure_port(f"[::]:{port}")
     await listening.start()
     return listening

@@ -1,5 +1,6 @@
 """What the server counts, in plain integers; they become Prometheus's metrics only when somebody asks for them."""
 
+import socket
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -81,7 +82,9 @@ class Metrics(Collector):
         """Answer GET /metrics in a thread of its own; returns what stops it."""
         registry = CollectorRegistry()
         registry.register(self)
-        server, thread = start_http_server(port, registry=registry)
+        # Every address, of both families where the kernel has both.
+        address = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  the network policy decides who reaches it
+        server, thread = start_http_server(port, addr=address, registry=registry)
 
         def stop() -> None:
             server.shutdown()

@@ -194,13 +194,20 @@ class FeatureServer:
         else:
             answer(200, b'{"status":"alive"}')
 
+    async def unready(self) -> str | None:
+        """Why no requests should be sent here; None when they should."""
+        if self.draining:
+            return "the server is shutting down"
+        if self.plan is None:
+            return "no contract is loaded yet"
+        try:
+            await self.store.command(b"PING")
+        except StoreAway as away:
+            return str(away)
+        return None
+
     async def _ready(self, answer: Respond) -> None:
-        reason = "the server is shutting down" if self.draining else None if self.plan else "no contract is loaded yet"
-        if reason is None:
-            try:
-                await self.store.command(b"PING")
-            except StoreAway as away:
-                reason = str(away)
+        reason = await self.unready()
         if reason is None:
             answer(200, b'{"status":"ready"}')
         else:

@@ -510,6 +510,41 @@ def test_it_says_whose_answers_these_are_like(stub, channel):
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+def health_of(channel, name=""):
+    """grpc.health.v1's Check as a stock client sends it: field 1 of the request is the name, field 1 of the answer the status."""
+    request = b"\x0a" + bytes([len(name)]) + name.encode() if name else b""
+    return channel.unary_unary("/grpc.health.v1.Health/Check")(request, timeout=10)
+
+
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x02", b"\x08\x03"
+
+
+def test_it_tells_its_health_in_the_standard_way(serving, channel, monkeypatch):
+    assert health_of(channel) == health_of(channel, "feast.serving.ServingService") == SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        health_of(channel, "nothing")
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary("/grpc.health.v1.Health/Check")(b"\xff\xff", timeout=10)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    monkeypatch.setattr(serving.server, "plan", None)
+    assert health_of(channel) == NOT_SERVING
+
+
+def test_who_watches_its_health_hears_of_every_change_and_holds_up_no_end(serving, channel, monkeypatch):
+    monkeypatch.setattr("feature_runtime.serving.grpc_health.WATCH_SECONDS", 0.05)
+    watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    assert next(watch(b"\x0a\x01x", timeout=10)) == SERVICE_UNKNOWN
+    heard = watch(b"", timeout=10)
+    assert next(heard) == SERVING
+    with monkeypatch.context() as without:
+        without.setattr(serving.server, "plan", None)
+        assert next(heard) == NOT_SERVING
+    assert next(heard) == SERVING
+    monkeypatch.setattr(serving.server, "draining", True)
+    assert list(heard) == [NOT_SERVING]
+
+
 def test_requests_are_counted_beside_those_of_http(serving, stub):
     def counts():
         (family,) = (family for family in serving.server.metrics.collect() if family.name == "feast_feature_server_request")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
@@ -148,3 +149,16 @@ def test_ages_come_from_the_records_of_loads_and_of_the_skew_probe(running, redi
 
 def look(running):
     asyncio.run_coroutine_threadsafe(freshness.look(running.server), running.loop).result(5)
+
+
+@pytest.mark.parametrize("dual", [True, False])
+def test_they_are_there_on_every_address_also_without_ipv6(monkeypatch, dual):
+    if not dual:
+        monkeypatch.setattr("socket.has_dualstack_ipv6", lambda: False)
+    elif not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = free_port()
+    stop = Metrics().serve(port)
+    for address in ("127.0.0.1", "[::1]") if dual else ("127.0.0.1",):
+        assert urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=5).status == 200
+    stop()
