@@ -22,7 +22,7 @@ from sandbox import (
     network,
     node,
     pause,
-    providers,
+    plugins,
     s3,
     state,
     storage,
@@ -239,8 +239,8 @@ def _install_pulumi(step: Step, toolbox: Toolbox) -> None:
         if tool.name != KUBERNETES_PROVIDER:  # a plugin, and nobody's command
             _link(executable, state.BIN / tool.name)
     step.says("installing the plugins")
-    plugins = providers.install(state.PULUMI_HOME, state.BIN, toolbox.path(KUBERNETES_PROVIDER))
-    step.ends_with(f"tools: {toolbox.summary()}; plugins: {', '.join(map(str, plugins))}")
+    installed = plugins.install(state.PULUMI_HOME, state.BIN, toolbox.path(KUBERNETES_PROVIDER))
+    step.ends_with(f"tools: {toolbox.summary()}; plugins: {', '.join(map(str, installed))}")
 
 
 def _link(executable: Path, place: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import providers, state, tools
+from sandbox import plugins, state, tools
 from tests.soak import SOAK
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -81,10 +81,10 @@ def pytest_runtest_setup():
 
 def pytest_terminal_summary(terminalreporter):
     """Which provider decided what was true: the one that the sandbox builds is older than the one that users run."""
-    plugin = providers.kubernetes_provider(state.PULUMI_HOME)
+    plugin = plugins.kubernetes_provider(state.PULUMI_HOME)
     if plugin.exists():
         asked_for = metadata.version("pulumi-kubernetes")
-        terminalreporter.write_line(f"Kubernetes provider of these tests: {providers.version_of(plugin)}, in place of {asked_for}")
+        terminalreporter.write_line(f"Kubernetes provider of these tests: {plugins.version_of(plugin)}, in place of {asked_for}")
 
 
 @pytest.fixture(scope="session")

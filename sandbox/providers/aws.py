@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from sandbox.providers import aws_cloud, aws_eks, aws_iam, aws_kms, aws_s3, diff, plugin, wire
 from sandbox.providers.aws_cloud import Cloud, Gone, Inputs, Kind
 from sandbox.providers.plugin import InvalidInput, ProviderError
+from sandbox.providers.proto import provider_pb2, provider_pb2_grpc
 
 KINDS: Mapping[str, Kind] = {**aws_s3.KINDS, **aws_iam.KINDS, **aws_kms.KINDS, **aws_eks.KINDS}
 FUNCTIONS = aws_eks.FUNCTIONS
@@ -143,7 +141,7 @@ class Aws(plugin.Provider):
     def _ask(self, operation: Callable[[], Any]) -> Any:
         try:
             return operation()
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
+        except Exception as error:  # noqa: BLE001 - each is raised
             raise aws_cloud.explain(error) from None
 
     def _state(self, kind: Kind, resource_id: str, marked: Inputs, *, written: Inputs | None = None) -> Any:

@@ -13,10 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 from sandbox.providers.plugin import InvalidInput, ProviderError
 
@@ -48,6 +45,9 @@ class Cloud:
 
     def client(self, service: str) -> Any:
         """A boto3 client; one per service, for all threads."""
+        import boto3  # noqa: PLC0415 - a preview of what is not there yet asks nothing of AWS
+        from botocore.config import Config  # noqa: PLC0415
+
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = boto3.client(
@@ -213,8 +213,10 @@ def gone_if(*codes: str) -> Iterator[None]:
         raise
 
 
-def explain(error: Exception) -> ProviderError:
-    """A boto3 exception as a sentence."""
+def explain(error: Exception) -> Exception:
+    """A boto3 exception as a sentence, another as it is."""
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - large, and there by now
+
     if isinstance(error, ClientError):
         return ProviderError(": ".join(filter(None, (error.operation_name, code(error), error.response.get("Error", {}).get("Message")))))
     if isinstance(error, EndpointConnectionError):
@@ -222,7 +224,7 @@ def explain(error: Exception) -> ProviderError:
         return ProviderError(f"the sandbox's AWS at {address} do not answer; `make up` starts them")
     if isinstance(error, ResponseParserError):
         return ProviderError("what answers at the endpoint of the sandbox's AWS is not AWS-like; `make up` starts them")
-    return ProviderError(str(error))
+    return ProviderError(str(error)) if isinstance(error, BotoCoreError) else error
 
 
 def decoded(inputs: Mapping[str, Any], name: str, default: Any) -> Any:

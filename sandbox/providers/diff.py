@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from pulumi.runtime.proto import provider_pb2
+from sandbox.providers.proto import provider_pb2
 
 Path = tuple[str | int, ...]
 

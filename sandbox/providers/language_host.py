@@ -17,10 +17,10 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2, json_format
-from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from sandbox.providers import plugin
 from sandbox.providers.program import ERROR_WAS_SHOWN
+from sandbox.providers.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _PROGRAM_RUNNER = Path(__file__).with_name("program.py")

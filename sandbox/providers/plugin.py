@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,9 +17,9 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from sandbox.providers import wire
+from sandbox.providers.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 # The same limit as the engine's, where gRPC's own is 4 MiB.
 _CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 400 << 20), ("grpc.max_send_message_length", 400 << 20)]
@@ -140,10 +141,10 @@ def serve(register: Callable[[grpc.Server, Engine], None]) -> NoReturn:
     operations = _Operations()
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS), interceptors=[operations], options=_CHANNEL_OPTIONS)
     register(server, Engine(addresses[-1] if addresses else "", port_channel.fileno()))
-    stop = threading.Event()
+    ended, end_now = os.pipe()
 
     def end(_signal: int, _frame: Any) -> None:
-        stop.set()
+        os.write(end_now, b"\0")  # no lock: this thread may be holding it
 
     signal.signal(signal.SIGINT, end)  # how the engine closes a plugin, too
     signal.signal(signal.SIGTERM, end)
@@ -151,7 +152,7 @@ def serve(register: Callable[[grpc.Server, Engine], None]) -> NoReturn:
     server.start()
     port_channel.write(f"{port}\n")
     port_channel.flush()
-    while not stop.wait(0.5):
+    while not select.select([ended], [], [], 0.5)[0]:
         if os.getppid() != parent:  # the engine was killed; nobody reads our answers any more
             break
     operations.wait_until_idle(_GRACE_SECONDS)

@@ -13,10 +13,10 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from sandbox.providers import diff, plugin, wire
 from sandbox.providers.plugin import InvalidInput
+from sandbox.providers.proto import provider_pb2, provider_pb2_grpc
 
 _PASSWORD = "random:index/randomPassword:RandomPassword"
 _CLASSES = {

@@ -9,7 +9,8 @@ import sys
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import provider_pb2_grpc
+
+from sandbox.providers.proto import provider_pb2_grpc
 
 
 def ask(plugin: str) -> str:

@@ -5,10 +5,10 @@ import json
 import boto3
 import pytest
 import yaml
-from pulumi.runtime.proto import provider_pb2
 
 from sandbox.providers import aws, wire
 from sandbox.providers.plugin import InvalidInput, ProviderError
+from sandbox.providers.proto import provider_pb2
 from tests.sandbox.local_aws import ACCOUNT, REGION, client, local_aws
 
 ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"

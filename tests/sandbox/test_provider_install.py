@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from sandbox.daemons import Process
+from sandbox.plugins import STAND_INS, kubernetes_provider, version_of
+from sandbox.plugins import install as install_plugins
 from sandbox.progress import SandboxError
-from sandbox.providers import STAND_INS, kubernetes_provider, version_of
-from sandbox.providers import install as install_plugins
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,15 @@ def test_a_plugin_says_its_port_first_and_ends_on_interrupt(install, module, tmp
         assert process.wait(timeout=60) == 0
 
     assert 1024 < json.loads(port) < 65536
+
+
+@pytest.mark.parametrize("module", [*STAND_INS, "language_host"])
+def test_a_plugin_starts_without_the_sdk_and_without_boto3(module):
+    script = f"import sys, sandbox.providers.{module}; print(sorted({{'pulumi', 'boto3', 'botocore.parsers'}} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]", "every preview waits for what a plugin imports"
 
 
 def test_a_plugin_ends_when_the_engine_is_gone(install, tmp_path):
