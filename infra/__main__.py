@@ -1,7 +1,6 @@
 """A feature store on Kubernetes: settings in, one FeatureStore, outputs out."""
 
 import asyncio
-from importlib import import_module
 from pathlib import Path
 
 import pulumi
@@ -13,6 +12,8 @@ from feast_eks.plan import plan_feature_store
 from feast_eks.settings import offline_store_credentials, refusals_without_traceback
 
 PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
+ASKING_SECONDS = 0.05
+"""The SDK sends nothing while the program does anything else than to wait."""
 
 
 async def main() -> None:
@@ -28,11 +29,13 @@ async def main() -> None:
             settings=settings.cluster, region=settings.aws.region, aws=account.provider, required=required_kinds(settings.monitoring)
         ),
     )
-    # The engine starts both providers while the larger part of their SDKs is imported.
-    feature_store = await asyncio.to_thread(import_module, "feast_eks.feature_store")
-    store = feature_store.FeatureStore(
+    # Once it is asked to, the engine starts both providers while the larger part of their SDKs is imported.
+    await asyncio.sleep(ASKING_SECONDS)
+    from feast_eks.feature_store import FeatureStore, FeatureStoreArgs  # noqa: PLC0415
+
+    store = FeatureStore(
         "feature-store",
-        feature_store.FeatureStoreArgs(plan=plan, cluster=cluster.eks),
+        FeatureStoreArgs(plan=plan, cluster=cluster.eks),
         # Nothing is made where the cluster lacks something.
         pulumi.ResourceOptions(providers=[account.provider, cluster.provider], depends_on=[cluster]),
     )
