@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         _require(entities, vector)
         comparison = Comparison(vector=vector, views=views, ends=ends, memory_mib=arguments.memory_mib)
         tally = tallies[name] = comparison.of(entities, settings, wait_seconds=arguments.wait_seconds)
+        for view in views:
+            view.history.left_out.warn("skew", view.name)
         say(f"skew: {name}: {tally.differing.total()} of {tally.compared} values differ")
         records.write_skew(name, at=now, ratio=tally.ratio, compared=tally.compared, differing=tally.differing.total())
     return _judged(tallies, now, arguments.tolerated_ratio)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from feature_runtime import contract
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.offline_store.joined_view import joined_views, time_column, time_unit
+from feature_runtime.offline_store.joined_view import JoinedView, joined_views, time_column, time_unit
 from feature_runtime.offline_store.labels import Expected, Labels, open_location, read_labels
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.source import UNREADABLE, check_sources
@@ -66,10 +66,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         schema = _schema(labels, vector, locked)
         counted = _Counted(vector)
         with _written(filesystem, path, directory, schema) as write:
-            for table in counted.of(_vectors(labels, vector, repo, arguments.memory_mib)):
+            views = joined_views(vector.parts, repo)
+            for table in counted.of(_vectors(labels, vector, views, arguments.memory_mib)):
                 write(table.cast(schema))
         if counted.rows != labels.rows:
             raise AssertionError(f"{labels.rows} labels went in, {counted.rows} rows came out")
+    for view in views:
+        view.history.left_out.warn("train-set", view.name)
     return {
         "service": arguments.service,
         "sha256": vector.sha256,
@@ -79,6 +82,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "nulls": counted.nulls,
         "labels_without_a_row": counted.without,
         "labels_without_any_row": counted.without_any,
+        "rows_without_key": {view.name: view.history.left_out.without_key for view in views},
+        "rows_without_time": {view.name: view.history.left_out.without_time for view in views},
         "seconds": round(time.monotonic() - started, 1),
     }
 
@@ -97,9 +102,8 @@ def _labels(location: str, expected: Expected, directory: Path, problem: str) ->
     return labels
 
 
-def _vectors(labels: Labels, vector: Vector, repo: Path, memory_mib: int) -> Iterator[tuple[pa.Table, pa.RecordBatch]]:
+def _vectors(labels: Labels, vector: Vector, views: list[JoinedView], memory_mib: int) -> Iterator[tuple[pa.Table, pa.RecordBatch]]:
     """For every stretch of labels its rows of the file, and what the join said."""
-    views = joined_views(vector.parts, repo)
     unit = time_unit(labels.time, views)
     joined = join(labels.keys(unit), views, JoinSettings(memory_mib=memory_mib, unit=unit))
     for own, found in _side_by_side(labels.batches(), joined):

@@ -15,6 +15,8 @@ class History:
     def __init__(self, view: FeatureView, source: ViewSource) -> None:
         self._view = view
         self._source = source
+        self.left_out = LeftOut()
+        """What the last pass over keys and times left out."""
 
     @property
     def kind(self) -> pa.DataType:

@@ -12,10 +12,10 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.csv as pc_csv
 from feast.types import FeastType
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
+from feature_runtime.offline_store.csv_labels import read_csv
 from feature_runtime.offline_store.parquet_files import ParquetFiles
 from feature_runtime.offline_store.rows import TIME, as_integers, field_column
 from feature_runtime.offline_store.source import UNREADABLE, s3_options
@@ -108,7 +108,7 @@ def read_labels(location: str, expected: Expected, directory: Path) -> Labels:
         Refusal: it cannot be read, or is not what is expected; with every problem of it at once.
     """
     try:
-        schema, batches = _open(location, expected)
+        schema, batches = _open(location, expected, directory)
     except UNREADABLE as error:
         raise Refusal(f"the labels at {location} cannot be read: {first_line(error)}. Name a parquet or CSV file that is there.") from None
     problems = _schema_problems(schema, expected)
@@ -133,17 +133,15 @@ def read_labels(location: str, expected: Expected, directory: Path) -> Labels:
     return labels
 
 
-def _open(location: str, expected: Expected) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _open(location: str, expected: Expected, directory: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     filesystem, path = open_location(location)
     if path.endswith((".csv", ".csv.gz")):
         if not filesystem.exists(path):
             raise FileNotFoundError("there is no such file")
         arrow = PyFileSystem(FSSpecHandler(filesystem)) if location.startswith("s3://") else None
-        # Without being told, "0042" would be read as a number.
+        # Keys and values of the request are of the contract's types, whatever they look like.
         types = {name: kind for name, dtype in expected.typed.items() if (kind := arrow_type(dtype)) is not None}
-        source = arrow.open_input_stream(path) if arrow else path
-        reader = pc_csv.open_csv(source, convert_options=pc_csv.ConvertOptions(column_types=types))
-        return reader.schema, iter(reader)
+        return read_csv(arrow.open_input_stream(path) if arrow else path, types, directory / "labels.text.arrow")
     files = ParquetFiles(location, **options_of(location))
     # Batches do not tell which columns a file calls REQUIRED.
     schema = files.schema(texts={name for name, dtype in expected.typed.items() if str(dtype) == "String"})

@@ -111,7 +111,7 @@ class ParquetFiles:
         if not self.files:
             raise FileNotFoundError(f"no Parquet file in {address}")
 
-    def read(self, file: File, chosen: npt.NDArray[np.bool_], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def read(self, file: File, chosen: npt.NDArray[np.bool_], columns: Sequence[str], *, threads: bool = False) -> Iterator[pa.RecordBatch]:
         """The rows of some row groups in the file's own types; of a column that it does not have, what its folders say, else nulls.
 
         Raises:
@@ -129,7 +129,7 @@ class ParquetFiles:
             for some, together in [(groups, False)] if self._local else _pieces(metadata, groups, there):
                 if not self._local:
                     parquet = pq.ParquetFile(source, metadata=metadata, **_options(1, together=together))
-                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=some, columns=there, use_threads=False):
+                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=some, columns=there, use_threads=threads):
                     arrays = [_column(file, batch, column) for column in columns]
                     yield pa.RecordBatch.from_arrays(arrays, list(columns))
 

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from feature_runtime.offline_store.joined_view import JoinedView, ttl_of
 from feature_runtime.offline_store.rows import CREATED, NEWEST_FIRST, PLACE, TIME, Span, field_column, rows_of
+from feature_runtime.offline_store.source import LeftOut
 from feature_runtime.offline_store.table_engine import connect
 from feature_runtime.refusal import Refusal
 
@@ -128,6 +129,7 @@ def _find_times(engine: duckdb.DuckDBPyConnection, place: _Place, settings: Join
     engine.execute(f"CREATE TABLE {place.found} AS SELECT id, {TIME}{keys}, NULL::BIGINT AS best FROM labels")
     named = "".join(f"found.k{number}, " for number in range(len(place.keys)))
     same = "".join(f"found.k{number} = piece.k{number} AND " for number in range(len(place.keys)))
+    place.joined.history.left_out = LeftOut()
     history = _rows(place, settings, _span(engine, place, settings), whole=False)
     for piece in rows_of(history, rows=max(PIECE_ROWS, count), size=settings.memory_mib * MIB // PIECE_SHARE):
         engine.register("piece", piece)
@@ -186,7 +188,8 @@ def _rows(place: _Place, settings: JoinSettings, span: Span, *, whole: bool) -> 
     renamed = {TIME: TIME, **({CREATED: CREATED} if created else {})}
     renamed |= {field_column(name): f"k{number}" for number, name in enumerate(view.keys)}
     renamed |= {field_column(name): f"f{number}" for number, name in enumerate(features)}
-    for batch in _renamed(view.history.batches(span, list(view.keys), features, created=created), renamed):
+    counted = None if whole else view.history.left_out
+    for batch in _renamed(view.history.batches(span, list(view.keys), features, created=created, left_out=counted), renamed):
         if created and until is not None:
             # A row that does not say when it was written was there all along.
             yield batch.filter(pc.fill_null(pc.less_equal(batch[CREATED], until), fill_value=True))

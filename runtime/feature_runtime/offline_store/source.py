@@ -197,7 +197,7 @@ class ViewSource:
             told = UNKNOWN not in groups.nulls[chosen]
             counted.without_time += int(groups.nulls[groups.nulls != UNKNOWN if told else ~chosen].sum())
             try:
-                for batch in self.files.read(file, chosen, wanted):
+                for batch in self.files.read(file, chosen, wanted, threads=served):
                     times = batch.column(self._event)
                     if not told:
                         counted.without_time += times.null_count
@@ -294,9 +294,11 @@ class ViewSource:
         """All rows up to `at` of which the first join key is one of these keys'; without an entity there is one history."""
         first = next(iter(keys[0]), None)
         found: list[pa.RecordBatch] = []
-        for batch in self.rows(span_of(None, at), names, served=True):
+        left_out = LeftOut()
+        for batch in self.rows(span_of(None, at), names, served=True, left_out=left_out):
             known = batch if first is None else batch.filter(pc.field(field_column(first)).isin([key[first] for key in keys]))
             found += [known] if known.num_rows or not found else []
+        left_out.warn("smoke", self._view.name)
         if not found:
             columns = {TIME: pa.array([], pa.timestamp(self.unit, "UTC"))} | {field_column(name): pa.nulls(0) for name in names}
             return pa.table(columns)
