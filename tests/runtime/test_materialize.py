@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import socket
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -11,6 +12,7 @@ import redis
 from feast import FeatureStore
 from feast.repo_config import load_repo_config
 
+from feature_runtime.registry.access import loading, open_store
 from tests.waiting import wait_for
 
 VIEW = "employee_features"
@@ -233,6 +235,19 @@ def test_a_run_that_lost_its_lock_writes_nothing(applied, rows, midnight, redis_
         redis_admin.client_unpause()
     assert not list(redis_admin.scan_iter(b"*employee_id*"))
     assert view(applied.materialize())["rows_written"] == 3
+
+
+def test_both_ends_of_a_locks_session_notice_when_the_other_is_gone(applied, monkeypatch):
+    for name, value in applied.environment("materialize").items():
+        monkeypatch.setenv(name, value)
+    with loading(open_store(applied.repo), VIEW, wait_seconds=1) as lock:
+        session = lock._connection
+        assert session.exec_driver_sql("SHOW tcp_keepalives_idle").scalar() == "30"
+        with socket.socket(fileno=os.dup(session.connection.dbapi_connection.fileno())) as ours:
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+        lock.check()
 
 
 def test_a_view_that_apply_removes_is_not_loaded_by_a_run_that_waited(applied, redis_admin):
