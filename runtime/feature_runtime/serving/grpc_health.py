@@ -60,10 +60,11 @@ class Health:
 
 async def _name(body: bytes, context: grpc.aio.ServicerContext) -> str:
     try:
-        return str(StringValue.FromString(body).value)
+        name: str = StringValue.FromString(body).value
     except DecodeError:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no grpc.health.v1.HealthCheckRequest")
         raise
+    return name
 
 
 def _status(status: int) -> bytes:

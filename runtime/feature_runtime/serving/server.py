@@ -26,6 +26,9 @@ from feature_runtime.serving.requests import asked
 FEATURES = b"/get-online-features"
 ENDPOINTS = {FEATURES: b"POST", b"/health": b"GET", b"/ready": b"GET", b"/contract": b"GET"}
 
+MOST_ROWS_READ = 300_000
+"""At once, of all requests: rows times views. Each holds some hundred bytes until Redis has answered."""
+
 Finished = Callable[["Judged | Exception"], None]
 
 
@@ -49,6 +52,7 @@ class FeatureServer:
         self.max_entities = max_entities
         self.max_body_bytes = max_body_bytes
         self.draining = False
+        self._rows_read = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def use(self, plan: Plan, transformer: Any = None) -> None:
@@ -82,8 +86,13 @@ class FeatureServer:
         if plan is None:
             raise StoreAway("no contract is loaded yet")
         what = asked(plan, request, max_entities=self.max_entities, contract=contract)
+        rows = what.count * len(what.keys)
+        if self._rows_read and self._rows_read + rows > MOST_ROWS_READ:
+            raise StoreAway("the server waits for as many rows as it can")
+        self._rows_read += rows
 
         def read(replies: Any) -> None:
+            self._rows_read -= rows
             if isinstance(replies, Exception):
                 finished(replies)
                 return

@@ -68,6 +68,7 @@ def held_back(running, monkeypatch):
             running.loop.call_soon_threadsafe(read, *waiting.pop(0))
 
     answer.waiting = waiting
+    answer.resume = monkeypatch.undo
     yield answer
     answer()
 
@@ -538,6 +539,20 @@ def test_when_all_requests_hold_too_much_long_ones_are_told_to_come_back_and_sho
     assert {b"200", b"503"} == set(answers)
     held_back()
     assert b"200 OK" in short.until_closed()
+
+
+def test_when_redis_is_behind_with_too_many_rows_more_are_told_to_come_back(running, monkeypatch, held_back):
+    monkeypatch.setattr("feature_runtime.serving.server.MOST_ROWS_READ", 8)
+    five = with_entities(sku=["a"] * 5, customer_id=[1] * 5, year=[2026] * 5)
+    raw = Raw(running.port).send(post(json.dumps(five).encode(), "Connection: close"))
+    wait_until(lambda: held_back.waiting, "five rows are waited for")
+    refused = running.ask(five)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    held_back()
+    assert b"200 OK" in raw.until_closed()
+    held_back.resume()
+    assert running.ask(five).status == 200
+    assert running.server._rows_read == 0
 
 
 @pytest.mark.parametrize("dual", [True, False])
