@@ -58,6 +58,8 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.usable = True
+        self.crowded = False
+        """More wait than can be answered soon."""
         self.address = ("", 0)
         self._transport: Any = None
         self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
@@ -131,6 +133,7 @@ class Wire(asyncio.Protocol):
         waiting = self._waiting
         self._silent = self._silent + 1 if waiting and not self._heard else 0
         self._heard = False
+        self.crowded = len(waiting) > MOST_WAITING and self._clock - waiting[0].since > SILENT_TICKS
         if not waiting:
             if self._clock % IDLE_TICKS == 0:
                 self.send(PING, 1, lambda *_: None)
@@ -138,12 +141,6 @@ class Wire(asyncio.Protocol):
             self.fail(f"Redis did not answer within {SILENT_TICKS * TICK_SECONDS:g} s")
         elif self._clock - waiting[0].since > LONGEST_TICKS:
             self.fail(f"Redis did not end its answer within {LONGEST_TICKS * TICK_SECONDS:g} s")
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether more wait than can be answered soon."""
-        waiting = self._waiting
-        return len(waiting) > MOST_WAITING and self._clock - waiting[0].since > SILENT_TICKS
 
     def fail(self, reason: str) -> None:
         """Close, and tell everybody who waits."""

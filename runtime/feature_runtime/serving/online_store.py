@@ -78,7 +78,7 @@ class Link:
         wire = self.wire
         if wire is None or not wire.usable:
             done(StoreAway(f"the online store is away: {self.reason}"), 0)
-        elif wire.is_crowded:
+        elif wire.crowded:
             done(StoreAway("too many requests wait for the online store"), 0)
         else:
             wire.send(commands, count, done)
@@ -189,16 +189,14 @@ class OnlineStore:
         return split
 
     def _send(self, reads: Reads, done: Done, *, heavy: bool = False) -> None:
-        count = sum(len(keys) for _, keys in reads)
-        if not count:
-            done([], 0)
-            return
-        parts: list[bytes] = []
+        commands: list[bytes] = []
         for read, keys in reads:
             head, tail = read.head, read.tail
-            for key in keys:
-                parts += (head, b"%d\r\n" % len(key), key, tail)
-        (self._heavy_link if heavy else self._link).send(b"".join(parts), count, done)
+            commands += [b"%b%d\r\n%b%b" % (head, len(key), key, tail) for key in keys]
+        if commands:
+            (self._heavy_link if heavy else self._link).send(b"".join(commands), len(commands), done)
+        else:
+            done([], 0)
 
     async def _ready_for_heavy(self) -> None:
         await self._heavy_link.came()

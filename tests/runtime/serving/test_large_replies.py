@@ -132,8 +132,9 @@ def test_a_crowd_is_turned_away_and_those_who_wait_are_answered():
             link.tick()
         link.send(wire.PING, 1, lambda replies, _: late.append(replies))
         link.wire.data_received(b"PONG\r\n" + b"+PONG\r\n" * (wire.MOST_WAITING + 1))
+        link.tick()
         link.send(wire.PING, 1, lambda replies, _: late.append(replies))
-        link.wire.data_received(b"+PONG\r\n")
+        link.wire.data_received(b"+PONG\r\n" * 2)
         return answered, late
 
     answered, (in_the_crowd, after_it) = asyncio.run(crowd())
