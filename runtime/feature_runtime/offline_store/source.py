@@ -3,11 +3,8 @@
 Only files (parquet, local or on S3) are looked into; other kinds of sources are left to Feast.
 """
 
-import functools
-import operator
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,14 +26,6 @@ from feature_runtime.settings import has_aws_role
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
 S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row of a source: when its values were true, and the values of the view's features by name."""
-
-    event_timestamp: datetime
-    values: dict[str, Any]
 
 
 class ViewSource:
@@ -96,71 +85,6 @@ class ViewSource:
         """The column that holds a field."""
         return str(self._columns.get(field, field))
 
-    def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
-        """For each key (join key to value) its rows up to `at`, the newest first.
-
-        Of equal times the later created comes first, of these the later one of the file: as loads take them.
-        """
-        if not keys:
-            return []
-        # A view without an entity has one history.
-        first = next(iter(keys[0]), None)
-        wanted = pc.field(self.column(first)).isin([key[first] for key in keys]) if first else pc.scalar(True)
-        rows = self._read(wanted, at)
-        return [[row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys]
-
-    def whole_keys(self, parts: Sequence[Mapping[str, Any]], at: datetime) -> list[dict[str, Any] | None]:
-        """For each part of a key (some join keys to values) the whole key of its newest row up to `at`; None without a row."""
-        if not parts:
-            return []
-        names = [column.name for column in self._view.entity_columns]
-        columns = [self.column(name) for name in names]
-        moments = self._source.timestamp_field
-        first = next(iter(parts[0]))
-        condition = pc.field(self.column(first)).isin([part[first] for part in parts]) & (pc.field(moments) <= self._moment(at))
-        for column in columns:
-            condition &= pc.field(column).is_valid()
-        table = self._table([*columns, moments], condition).sort_by([(moments, "descending")]).select(columns).rename_columns(names)
-        found: list[dict[str, Any] | None] = []
-        for part in parts:
-            known = [pc.field(name) == value for name, value in part.items()]
-            found += table.filter(functools.reduce(operator.and_, known)).slice(0, 1).to_pylist() or [None]
-        return found
-
-    def sample_keys(self, at: datetime, count: int) -> list[dict[str, Any]]:
-        """The join keys of `count` entities among the newest rows up to `at`."""
-        source = self._source
-        names = [column.name for column in self._view.entity_columns]
-        newest = self._newest_time(at)
-        if newest is None:
-            return []
-        table = self._table([self.column(name) for name in names], pc.field(source.timestamp_field) == newest)
-        table = table.rename_columns(names)
-        unique = table.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
-        # Spread over the keys, so that a load that stopped half-way is seen.
-        step = max(1, unique.num_rows // count)
-        sample: list[dict[str, Any]] = unique.take(list(range(0, unique.num_rows, step))[:count]).to_pylist()
-        return sample
-
-    def _read(self, condition: pc.Expression, at: datetime) -> list[tuple[dict[str, Any], Row]]:
-        source = self._source
-        names = [field.name for field in [*self._view.entity_columns, *self._view.features]]
-        times = [column for column in (source.timestamp_field, source.created_timestamp_column) if column]
-        columns = [self.column(name) for name in names]
-        table = self._table([*columns, *times], condition & (pc.field(source.timestamp_field) <= self._moment(at)))
-        table = table.append_column(ROW, pa.array(range(table.num_rows), pa.int64()))
-        table = table.sort_by([(column, "descending") for column in [*times, ROW]])
-        rows = []
-        features = {field.name for field in self._view.features}
-        for record in table.to_pylist():
-            values = {name: record[column] for name, column in zip(names, columns, strict=True)}
-            row = Row(
-                event_timestamp=_utc(record[source.timestamp_field]),
-                values={name: value for name, value in values.items() if name in features},
-            )
-            rows.append((values, row))
-        return rows
-
     def newest_time(self, at: datetime) -> datetime | None:
         """The greatest event timestamp up to `at`; None when there is no row."""
         newest = self._newest_time(at)
@@ -190,12 +114,6 @@ class ViewSource:
         kind = self.dataset().schema.field(self._source.timestamp_field).type
         # A column without a time zone is in UTC, as Feast takes it; a coarser one cannot tell the parts of its unit.
         return pa.scalar(at if kind.tz else at.replace(tzinfo=None), pa.timestamp("us", kind.tz)).cast(kind, safe=False)
-
-    def _table(self, columns: Sequence[str], condition: pc.Expression) -> pa.Table:
-        try:
-            return self.dataset().to_table(columns=list(dict.fromkeys(columns)), filter=condition)
-        except UNREADABLE as error:
-            raise self.refusal(error) from None
 
     def dataset(self) -> ds.Dataset:
         """The file(s) as rows to be scanned in batches, whatever store they lie in.
@@ -241,9 +159,6 @@ NEW_RIGHT_SECONDS = 40
 """How long AWS may take to know a new right of a role everywhere; it says seconds."""
 
 PAUSE_SECONDS = 4
-
-ROW = "\0row"
-"""A name that no column has: where a row stands in the file."""
 
 UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
+from feature_runtime.offline_store.history import arrow_type
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.refusal import Refusal
 from feature_runtime.serving.on_demand_values import as_in_training
@@ -63,6 +66,9 @@ def from_json(value: Any, name: str, vector: Vector) -> Any:
         Refusal: it is not of the key's type.
     """
     try:
-        return as_in_training(value, str(vector.keys[name]))
+        kind = vector.keys[name]
+        (converted,) = as_in_training([value], str(kind))
+        pa.array([converted], arrow_type(kind))
     except (TypeError, ValueError, OverflowError):
         raise Refusal(f"SMOKE_ENTITIES: {name} is {value!r}, not a {vector.keys[name]} as a request has it.") from None
+    return converted
