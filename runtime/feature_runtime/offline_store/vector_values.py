@@ -49,9 +49,10 @@ def _compute(vector: Vector, name: str, given: pa.RecordBatch, joined: pa.Record
 def _python(column: pa.Array) -> list[Any]:
     """A column's values as functions get them; None for a moment beyond Python's, as the server gives it."""
     try:
-        return column.to_pylist()
+        found: list[Any] = column.to_pylist()
     except (OverflowError, ValueError):
-        return [_value(scalar) for scalar in column]
+        found = [_value(scalar) for scalar in column]
+    return found
 
 
 def _value(scalar: pa.Scalar) -> Any:
