@@ -1,38 +1,38 @@
 """Prove on every replica that the vectors are right: contract, order, types, no value missing, equal to the offline store.
 
-Every replica is asked by its own address: first which contract it serves, then for vectors of every feature service. A
-vector must be in the contract's order, and made of rows of the sources: of the newest one, except that a row younger
-than `--fresh-hours` may still wait for its nightly load. What is computed on demand must be what the definitions
-compute from these rows. Replicas that start, or still serve an older contract, get time; then the error says for each
-replica what differs.
+Every replica is asked by its own address: first which contract it serves, and up to when each view was loaded, then for
+vectors of every feature service. A vector must be in the contract's order, and equal to what the history says, joined
+as of the last load, as the skew probe compares it. Replicas that start, or still serve an older contract, get time; then
+the error says for each replica what differs.
 """
 
 import argparse
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from feature_runtime import contract
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.offline_store.vector import vector_of
+from feature_runtime.offline_store.source import ViewSource
+from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.progress import say
-from feature_runtime.proving.answer import check
 from feature_runtime.proving.http_client import Replica, addresses, reason
-from feature_runtime.proving.question import Question, Truth
+from feature_runtime.proving.question import Question, question
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
 
 PAUSE_SECONDS = 2
 SHOWN_DIGITS = 12
 
-Vectors = dict[str, list[dict[str, Any]]]
+Answers = dict[str, list[dict[str, Any]]]
 """Feature service to its vectors."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How patient to be."""
     parser.add_argument("--wait-seconds", type=float, default=120, help="until every replica must be right (120)")
-    parser.add_argument("--fresh-hours", type=float, default=26, help="how long a new row may wait for its load (26)")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     repo = feature_repo_directory()
     locked = contract.read(repo)
     definitions = load_definitions(repo)
-    truth = Truth(repo=repo, named=settings.entities, now=datetime.now(UTC), fresh=timedelta(hours=arguments.fresh_hours))
-    questions = [truth.question(vector_of(name, locked, definitions)) for name in sorted(locked["services"])]
+    vectors = [vector_of(name, locked, definitions) for name in sorted(locked["services"])]
+    ask = _Asking(settings=settings, repo=repo, vectors=vectors)
     deadline = time.monotonic() + arguments.wait_seconds
     while True:
-        answers, problems = _ask_all(settings, questions)
+        answers, problems = ask.all()
         if not problems:
-            return _result(questions, answers)
+            return _result(vectors, answers)
         left = deadline - time.monotonic()
         if left <= 0:
             listed = "; ".join(f"{where}: {what}" for where, found in problems.items() for what in found)
@@ -57,62 +57,100 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         time.sleep(min(PAUSE_SECONDS, max(left, 0.1)))
 
 
-def _ask_all(settings: SmokeSettings, questions: list[Question]) -> tuple[dict[str, Vectors], dict[str, list[str]]]:
-    """Every replica's answers, and for each replica (or the whole) what is wrong."""
-    found, problems = addresses(settings.replicas, settings.port)
-    if len(found) < settings.expected_replicas:
-        where = ", ".join(found) or "none"
-        problems[", ".join(settings.replicas)] = [f"{len(found)} of {settings.expected_replicas} replicas are there ({where})"]
-    answers: dict[str, Vectors] = {}
-    for address in found:
-        answers[address], wrong = _ask(Replica(address=address, port=settings.port), questions)
-        if wrong:
-            problems[address] = wrong
-    return answers, problems
+class _Asking:
+    """Asks every replica, as often as it takes; the history is read again only when something was loaded in between."""
 
+    def __init__(self, *, settings: SmokeSettings, repo: Path, vectors: list[Vector]) -> None:
+        self._settings = settings
+        self._repo = repo
+        self._vectors = vectors
+        self._ends: dict[str, datetime] = {}
+        self._questions: dict[str, Question] = {}
 
-def _ask(replica: Replica, questions: list[Question]) -> tuple[Vectors, list[str]]:
-    vectors: Vectors = {}
-    wrong: list[str] = []
-    what = "GET /contract"
-    try:
-        served = replica.contract()["services"]
-        for question in questions:
-            what = question.service
-            if other := _other_contract(question, served.get(question.service)):
+    def all(self) -> tuple[dict[str, Answers], dict[str, list[str]]]:
+        """Every replica's vectors, and for each replica (or the whole) what is wrong.
+
+        Raises:
+            Refusal: there is nothing to ask for.
+        """
+        settings = self._settings
+        found, problems = addresses(settings.replicas, settings.port)
+        if len(found) < settings.expected_replicas:
+            where = ", ".join(found) or "none"
+            problems[", ".join(settings.replicas)] = [f"{len(found)} of {settings.expected_replicas} replicas are there ({where})"]
+        contracts: dict[str, dict[str, Any]] = {}
+        for address in found:
+            try:
+                contracts[address] = Replica(address=address, port=settings.port).contract()
+            except (OSError, ValueError) as error:
+                problems[address] = [f"GET /contract: {reason(error)}"]
+        self._loaded(contracts.values())
+        answers: dict[str, Answers] = {}
+        for address, served in contracts.items():
+            answers[address], wrong = self._one(Replica(address=address, port=settings.port), served["services"])
+            if wrong:
+                problems[address] = wrong
+        return answers, problems
+
+    def _loaded(self, contracts: Iterable[dict[str, Any]]) -> None:
+        """Up to when each view is loaded: all read one record, some of them a little later."""
+        ends: dict[str, datetime] = {}
+        for served in contracts:
+            for view, text in served.get("loaded_until", {}).items():
+                end = datetime.fromisoformat(text)
+                ends[view] = max(end, ends.get(view, end))
+        if ends != self._ends:
+            self._ends, self._questions = ends, {}
+
+    def _one(self, replica: Replica, served: dict[str, Any]) -> tuple[Answers, list[str]]:
+        answers: Answers = {}
+        wrong: list[str] = []
+        for vector in self._vectors:
+            service = vector.service
+            if other := _other_contract(vector, served.get(service)):
                 wrong.append(other)
                 continue
-            vectors[question.service], found = check(question, replica.vectors(question.body, question.vector.sha256))
-            wrong += found
-    except (OSError, ValueError) as error:
-        wrong.append(f"{what}: {reason(error)}")
-    return vectors, wrong
+            views = {part.view.name for part in vector.parts if ViewSource.readable(part.view)}
+            if never := sorted(views - self._ends.keys()):
+                wrong.append(f"{service}: no replica says that {', '.join(never)} was ever loaded. Run `materialize`")
+                continue
+            if service not in self._questions:
+                self._questions[service] = question(vector, self._ends, self._repo, self._settings.entities)
+            asked = self._questions[service]
+            try:
+                before = datetime.now(UTC)
+                answers[service], found = asked.check(replica.vectors(asked.body, vector.sha256), before)
+                wrong += found
+            except (OSError, ValueError) as error:
+                wrong.append(f"{service}: {reason(error)}")
+        return answers, wrong
 
 
-def _other_contract(question: Question, served: dict[str, Any] | None) -> str | None:
+def _other_contract(vector: Vector, served: dict[str, Any] | None) -> str | None:
     """What is wrong with the contract that a replica says it serves a service by."""
-    name, wanted = question.service, question.vector.sha256
+    name, wanted = vector.service, vector.sha256
     if served is None:
         return f"{name}: it does not serve this feature service, so it runs with other definitions"
     if served.get("sha256") != wanted:
         said = str(served.get("sha256"))[:SHOWN_DIGITS]
         return f"{name}: it serves the contract {said}…, the lock says {wanted[:SHOWN_DIGITS]}…: it runs with other definitions"
     listed = [list(feature) for feature in served.get("features", [])]
-    if listed != question.features:
-        return f"{name}: it says that the features are {listed}, the lock says {question.features}"
+    locked = [[view, feature, str(vector.dtypes[view, feature])] for view, feature in vector.features]
+    if listed != locked:
+        return f"{name}: it says that the features are {listed}, the lock says {locked}"
     return None
 
 
-def _result(questions: list[Question], answers: dict[str, Vectors]) -> dict[str, Any]:
+def _result(vectors: list[Vector], answers: dict[str, Answers]) -> dict[str, Any]:
     first = answers[min(answers)]
     return {
         "replicas": sorted(answers),
         "services": {
-            question.service: {
-                "features": [[name, dtype] for _, name, dtype in question.features],
-                "sha256": question.vector.sha256,
-                "vectors": first[question.service],
+            vector.service: {
+                "features": [[name, str(vector.dtypes[view, name])] for view, name in vector.features],
+                "sha256": vector.sha256,
+                "vectors": first[vector.service],
             }
-            for question in questions
+            for vector in vectors
         },
     }

@@ -235,12 +235,10 @@ def test_times_keys_and_features_may_be_renamed(tmp_path, time, created):
     view = view_of(tmp_path / "s.parquet", {"value": Int64}, mapping=mapping, time=time, created=created)
     assert checked(view) == []
     assert loaded(view) == trained(view, [1])[0] == {1: {"value": 1}}
-    (rows,) = ViewSource(view, tmp_path).newest_rows([{"id": 1}], NOW)
-    assert [row.values["value"] for row in rows] == [1, 2]
 
 
 @pytest.mark.parametrize("column", ["ts", "created"])
-def test_a_nanosecond_decides_in_loads_joins_and_the_smoke_test(tmp_path, column):
+def test_a_nanosecond_decides_in_loads_and_joins(tmp_path, column):
     at = int((NOW - DAY).timestamp()) * 10**9
     nanoseconds = pa.timestamp("ns", "UTC")
     times = {"ts": [at, at], "created": [at, at]} | {column: [at + 1, at]}
@@ -248,7 +246,6 @@ def test_a_nanosecond_decides_in_loads_joins_and_the_smoke_test(tmp_path, column
     pq.write_table(table, tmp_path / "s.parquet")
     view = view_of(tmp_path / "s.parquet", {"value": Int64}, created="created")
     assert loaded(view) == trained(view, [1])[0] == {1: {"value": 10}}
-    assert ViewSource(view, tmp_path).newest_rows([{"id": 1}], NOW)[0][0].values == {"value": 10}
 
 
 @pytest.mark.parametrize("days", [365 * 500, 365 * 3_000, 365 * 9_000])
@@ -270,15 +267,6 @@ def test_rows_of_nobody_or_of_no_moment_are_counted_with_and_without_statistics(
     _, one = trained(view, [1])
     for left_out in (scan.left_out, one.history.left_out):
         assert (left_out.without_key, left_out.without_time) == (1, 1)
-
-
-def test_the_smoke_test_asks_for_nobody_without_a_key(tmp_path, capsys):
-    table = pa.table({"id": [1, 2, None], "ts": pa.array([NOW - DAY, NOW - DAY, NOW], UTC_TIME), "value": pa.array([1, 2, 3])})
-    pq.write_table(table, tmp_path / "s.parquet")
-    source = ViewSource(view_of(tmp_path / "s.parquet", {"value": Int64}), tmp_path)
-    assert source.sample_keys(NOW, 3) == [{"id": 1}, {"id": 2}]
-    source.newest_rows([{"id": 1}], NOW)
-    assert "smoke: warning: v: 1 rows are left out: 1 without join key" in capsys.readouterr().err
 
 
 def test_files_outside_the_window_are_not_opened_for_their_rows(tmp_path, monkeypatch):

@@ -117,11 +117,13 @@ def smoke(stores):
     """Run the smoke test against replicas on addresses of their own and one port."""
     with contextlib.ExitStack() as stack:
 
-        def run(*answers, expected=None, entities=NAMED, wait="0.5", names=None, contracts=()):
+        def run(*answers, expected=None, entities=NAMED, wait="0.5", names=None, contracts=(), loaded=None):
             replicas = []
             locked = json.loads((stores.repo / "contract.lock.json").read_text())
             for number, answer in enumerate(answers, 2):
                 contract = dict(enumerate(contracts, 2)).get(number, locked)
+                for one in contract if isinstance(contract, list) else [contract]:
+                    one.setdefault("loaded_until", {"employee_features": (loaded or datetime.now(UTC)).isoformat()})
                 replica = Replica(f"127.0.0.{number}", replicas[0].port if replicas else 0, answer, contract)
                 stack.callback(replica.server.shutdown)
                 replicas.append(replica)
@@ -256,20 +258,22 @@ def test_values_that_were_never_loaded_are_named(smoke, records):
             columns[name]["values"] = [None, None]
             columns[name]["event_timestamps"] = ["1970-01-01T00:00:00Z"] * 2
 
-    assert "tenure is of no time" in smoke(changed(feast_answer(records), change)).error
+            columns[name]["statuses"] = ["NOT_FOUND"] * 2
+
+    assert "tenure is missing, the source says" in smoke(changed(feast_answer(records), change)).error
 
 
 def test_an_old_row_is_named_though_it_once_was_right(smoke, stores, rows, midnight):
-    old, new = rows({101: midnight(9), 303: midnight(9)}), rows({101: midnight(2), 303: midnight(2)})
+    old, new = rows({101: midnight(6), 303: midnight(6)}, tenure=1.5), rows({101: midnight(2), 303: midnight(2)}, tenure=2.5)
     stores.put(old + new)
-    assert "the newest row of the source" in smoke(feast_answer(old)).error
+    assert "tenure is 1.5, the source says 2.5" in smoke(feast_answer(old)).error
     smoke(feast_answer(new)).ok()
 
 
 def test_a_row_that_waits_for_its_nightly_load_is_no_failure(smoke, stores, rows, midnight):
-    old, new = rows({101: midnight(5), 303: midnight(5)}), rows({e: datetime.now(UTC) - timedelta(hours=1) for e in (101, 303)})
+    old, new = rows({101: midnight(5), 303: midnight(5)}), rows({e: datetime.now(UTC) - timedelta(hours=1) for e in (101, 303)}, tenure=9.5)
     stores.put(old + new)
-    result = smoke(feast_answer(old)).ok()
+    result = smoke(feast_answer(old), loaded=datetime.now(UTC) - timedelta(hours=2)).ok()
     assert result["services"][SERVICE]["vectors"][0]["event_timestamp"] == midnight(5).isoformat()
 
 
@@ -301,19 +305,38 @@ def test_a_replica_that_comes_up_late_is_waited_for(smoke, records):
 
 def test_without_named_entities_the_source_is_sampled(smoke, records):
     result = smoke(feast_answer(records), entities="").ok()
-    assert [vector["entity"]["employee_id"] for vector in result["services"][SERVICE]["vectors"]] == [101, 202, 303]
+    assert {vector["entity"]["employee_id"] for vector in result["services"][SERVICE]["vectors"]} == {101, 202, 303}
+
+
+def test_a_row_without_a_key_is_never_asked_for(smoke, stores, rows, midnight):
+    made = rows({101: midnight(2)})
+    stores.put([*made, *({**row, "employee_id": None} for row in rows({202: midnight(1)}))])
+    result = smoke(feast_answer(made), entities="").ok()
+    assert [vector["entity"] for vector in result["services"][SERVICE]["vectors"]] == [{"employee_id": 101}]
+
+
+def test_a_view_that_no_replica_has_loaded_is_named(smoke, records, other_contract):
+    error = smoke(feast_answer(records), contracts=[other_contract() | {"loaded_until": {}}]).error
+    assert f"127.0.0.2: {SERVICE}: no replica says that employee_features was ever loaded. Run `materialize`" in error
+
+
+def test_what_was_loaded_after_the_replica_looked_is_not_compared(smoke, stores, rows, midnight):
+    old, new = rows({101: midnight(5), 303: midnight(5)}), rows({e: datetime.now(UTC) - timedelta(hours=1) for e in (101, 303)}, tenure=9.5)
+    stores.put(old + new)
+    smoke(feast_answer(new), loaded=datetime.now(UTC) - timedelta(hours=2)).ok()
 
 
 def test_an_entity_that_the_source_does_not_have_is_refused(smoke, records):
     error = smoke(feast_answer(records), entities='{"employee_id": [12345]}').error
-    assert "no row of employee_id=12345" in error
+    assert "no source has a row of employee_id=12345" in error
     assert "SMOKE_ENTITIES" in error
 
 
 def test_data_older_than_the_ttl_is_said_to_be_the_reason(smoke, stores, rows, midnight):
     stores.put(rows({101: midnight(9), 303: midnight(9)}))
     error = smoke(feast_answer([])).error
-    assert "older than the view's ttl" in error
+    assert "no source has a row of employee_id=101 that is loaded and that its view's ttl still lets count" in error
+    assert "employee_features has no row up to the last load that its ttl still lets count" in smoke(feast_answer([]), entities="").error
 
 
 @pytest.mark.parametrize("entities", ["{", "[]", '{"employee_id": 101}', '{"a": [1], "b": [1, 2]}'])

@@ -14,12 +14,21 @@ from feature_runtime.offline_store.rows import Span, epoch_microseconds, field_c
 from feature_runtime.offline_store.table_engine import connect
 
 
-def sample(views: Sequence[JoinedView], ends: dict[str, datetime], *, count: int, seed: str, memory_mib: int) -> list[dict[str, Any]]:
+def sample(
+    views: Sequence[JoinedView],
+    ends: dict[str, datetime],
+    *,
+    count: int,
+    seed: str,
+    memory_mib: int,
+    named: Mapping[str, list[Any]] | None = None,
+) -> list[dict[str, Any]]:
     """At most `count` entities (key asked for to value) that have rows up to their view's end and within its ttl.
 
     Keys of one view belong together, also with those that another view shares; otherwise they are put together by chance.
+    Keys that are `named` have these values, whether or not there are rows of them.
     """
-    chosen: dict[str, list[Any]] = {}
+    chosen: dict[str, list[Any]] = dict(named or {})
     for view in sorted(views, key=lambda view: (-len(view.keys), view.name)):
         new = [asked for asked in view.keys.values() if asked not in chosen]
         if not new:

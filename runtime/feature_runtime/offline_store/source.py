@@ -3,17 +3,14 @@
 Only files (parquet, local or on S3) are looked into; other kinds of sources are left to Feast.
 """
 
-import functools
-import operator
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -24,13 +21,11 @@ from feature_runtime.offline_store.parquet_files import UNKNOWN, File, Misfit, P
 from feature_runtime.offline_store.rows import (
     BEGINNING,
     CREATED,
-    LEAST,
     PER_SECOND,
     TIME,
     Span,
     field_column,
     in_utc,
-    ranks,
     span_of,
     unit_of,
     whole_numbers,
@@ -39,7 +34,7 @@ from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import has_aws_role
-from feature_runtime.value_types.columns import arrow_type, as_column, misfit, pylist
+from feature_runtime.value_types.columns import arrow_type, as_column, misfit
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
 S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
@@ -49,14 +44,6 @@ def s3_options(endpoint: str | None) -> dict[str, Any]:
     """What the file system of S3 is opened with; `endpoint` is that of another store that speaks S3."""
     options: dict[str, Any] = {"config_kwargs": S3_CLIENT, "use_listings_cache": False}
     return options | ({"client_kwargs": {"endpoint_url": endpoint}} if endpoint else {})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row of a source: when its values were true, and the values of the view's features by name."""
-
-    event_timestamp: datetime
-    values: dict[str, Any]
 
 
 @dataclass
@@ -230,80 +217,6 @@ class ViewSource:
                 f"the source {self._source.name!r} has a value that does not fit its field: {file.path}, column {self.column(name)!r}, "
                 f"field {name!r} ({dtype}): {odd}. Correct the value, or give the field a type that holds it."
             ) from None
-
-    def newest_rows(self, keys: Sequence[Mapping[str, Any]], at: datetime) -> list[list[Row]]:
-        """For each key (join key to value) its rows up to `at`, the newest first."""
-        if not keys:
-            return []
-        names = [field.name for field in [*self._view.entity_columns, *self._view.features]]
-        table = self._newest_first(names, keys, at)
-        table = table.set_column(0, TIME, table.column(TIME).cast(pa.timestamp("us", "UTC"), safe=False))
-        features = {field.name for field in self._view.features}
-        rows = []
-        columns = {name: pylist(table.column(field_column(name)).combine_chunks(), self._dtypes[name]) for name in names}
-        for place, moment in enumerate(table.column(TIME).to_pylist()):
-            values = {name: column[place] for name, column in columns.items()}
-            rows.append((values, Row(event_timestamp=moment, values={name: values[name] for name in features})))
-        return [[row for values, row in rows if all(values[name] == value for name, value in key.items())] for key in keys]
-
-    def whole_keys(self, parts: Sequence[Mapping[str, Any]], at: datetime) -> list[dict[str, Any] | None]:
-        """For each part of a key (some join keys to values) the whole key of its newest row up to `at`; None without a row."""
-        if not parts:
-            return []
-        names = [column.name for column in self._view.entity_columns]
-        table = self._newest_first(names, parts, at)
-        if not table.num_rows:
-            return [None] * len(parts)
-        found = table.select([field_column(name) for name in names]).rename_columns(names)
-        whole: list[dict[str, Any] | None] = []
-        for part in parts:
-            known = [pc.field(name) == value for name, value in part.items()]
-            whole += found.filter(functools.reduce(operator.and_, known)).slice(0, 1).to_pylist() or [None]
-        return whole
-
-    def sample_keys(self, at: datetime, count: int) -> list[dict[str, Any]]:
-        """The join keys of `count` entities among the newest rows up to `at` that have all of them."""
-        names = [column.name for column in self._view.entity_columns]
-        newest = self.newest_time(at)
-        if newest is None:
-            return []
-        unique = self._keys_of_the_newest(names, span_of(newest, at))
-        if not unique.num_rows:
-            # The newest rows belong to nobody.
-            unique = self._keys_of_the_newest(names, span_of(None, at))
-        # Spread over the keys, so that a load that stopped half-way is seen.
-        step = max(1, unique.num_rows // count)
-        sample: list[dict[str, Any]] = unique.take(list(range(0, unique.num_rows, step))[:count]).to_pylist()
-        return sample
-
-    def _keys_of_the_newest(self, names: list[str], span: Span) -> pa.Table:
-        newest: list[pa.RecordBatch] = []
-        best = LEAST
-        for batch in self.rows(span, names, served=True):
-            times = whole_numbers(batch[TIME])
-            last = pc.max(times).as_py()
-            if last > best:
-                newest, best = [], last
-            newest.append(batch.filter(pc.equal(times, best)).select([field_column(name) for name in names]))
-        if not newest:
-            return pa.table({name: [] for name in names})
-        table = pa.Table.from_batches(newest).rename_columns(names)
-        return table.group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
-
-    def _newest_first(self, names: list[str], keys: Sequence[Mapping[str, Any]], at: datetime) -> pa.Table:
-        """All rows up to `at` of which the first join key is one of these keys'; without an entity there is one history."""
-        first = next(iter(keys[0]), None)
-        found: list[pa.RecordBatch] = []
-        left_out = LeftOut()
-        for batch in self.rows(span_of(None, at), names, served=True, left_out=left_out):
-            known = batch if first is None else batch.filter(pc.field(field_column(first)).isin([key[first] for key in keys]))
-            found += [known] if known.num_rows or not found else []
-        left_out.warn("smoke", self._view.name)
-        if not found:
-            columns = {TIME: pa.array([], pa.timestamp(self.unit, "UTC"))} | {field_column(name): pa.nulls(0) for name in names}
-            return pa.table(columns)
-        table = pa.Table.from_batches(found)
-        return table.take(pa.array(np.argsort(-ranks(table))))
 
     def newest_time(self, at: datetime) -> datetime | None:
         """The greatest event timestamp up to `at`; None when there is no row. What the footers say is not read again."""

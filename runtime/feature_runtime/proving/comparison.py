@@ -36,6 +36,18 @@ WORST = 5
 MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 Entity = dict[str, Any]
+Vectors = list[list[Any]]
+"""Per feature one value for each entity."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One served value beside what the history says, and whether that is right."""
+
+    name: str
+    value: Any
+    offline: Any
+    right: bool
 
 
 @dataclass
@@ -86,26 +98,41 @@ class Comparison:
             Refusal: no feature server answers in time, or a source cannot be read.
         """
         tally = Tally(entities=len(entities))
-        given = self._given(entities)
-        histories = [self._joined(given, written_later=True)]
-        if any(view.history.has_created for view in self.views):
-            histories.append(self._joined(given, written_later=False))
+        known = self.known(entities)
         for start in range(0, len(entities), BATCH):
             batch = entities[start : start + BATCH]
             before = datetime.now(UTC)
             answer = self._ask(batch, settings, wait_seconds)
-            moments = (before - CLOCKS, datetime.now(UTC) + CLOCKS)
-            # Vectors that would be right: one for each way to see rows that nobody can be sure of.
-            truths = [
-                [
-                    pylist(column, self.vector.dtypes[feature])
-                    for feature, column in zip(self.vector.features, values(self.vector, given.slice(start, BATCH), seen), strict=True)
-                ]
-                for history in histories
-                for seen in self._young(history.slice(start, BATCH), moments)
-            ]
-            self._count(batch, answer, truths, tally)
+            truths = known.truths(start, len(batch), before)
+            for entity, found in zip(batch, self.compared(answer, truths, len(batch)), strict=True):
+                self._count(entity, found, tally)
         return tally
+
+    def known(self, entities: list[Entity]) -> "Known":
+        """What the history says of some entities.
+
+        Raises:
+            Refusal: a source cannot be read.
+        """
+        given = self._given(entities)
+        histories = [self._joined(given, written_later=True)]
+        if any(view.history.has_created for view in self.views):
+            histories.append(self._joined(given, written_later=False))
+        return Known(vector=self.vector, views=self.views, given=given, histories=histories)
+
+    def compared(self, answer: Columns, truths: list[Vectors], count: int) -> Iterator[list[Compared]]:
+        """For each of `count` entities its features that can be compared, in order."""
+        for position in range(count):
+            found = []
+            for number, (view, name) in enumerate(self.vector.features):
+                served = served_time(answer[name], position)
+                # Loaded since the record was read, or pushed.
+                if served is not None and view in self.ends and served > self.ends[view]:
+                    continue
+                value, dtype = cell(answer[name], position), str(self.vector.dtypes[view, name])
+                right = any(_same(value, truth[number][position], dtype) for truth in truths)
+                found.append(Compared(name=name, value=value, offline=truths[0][number][position], right=right))
+            yield found
 
     def _ask(self, entities: list[Entity], settings: SmokeSettings, wait_seconds: float) -> Columns:
         """The columns of the answer, from whichever server answers."""
@@ -150,6 +177,45 @@ class Comparison:
             columns[view.time_column] = pc.divide(columns[view.time_column], per_microsecond)
         return pa.RecordBatch.from_pydict(columns)
 
+    def _count(self, entity: Entity, found: list[Compared], tally: Tally) -> None:
+        wrong = [one.name for one in found if not one.right]
+        tally.compared += len(found)
+        tally.differing.update(wrong)
+        if wrong and len(tally.examples) < WORST:
+            tally.examples.append({"entity": {key: json_form(known) for key, known in entity.items()}, "features": wrong})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the history says of some entities (`given`, with the values of the request): one history for each way to see late rows."""
+
+    vector: Vector
+    views: list[JoinedView]
+    given: pa.RecordBatch
+    histories: list[pa.RecordBatch]
+
+    def truths(self, start: int, count: int, asked: datetime) -> list[Vectors]:
+        """Vectors that would be right if asked for between `asked` and now: one for each way to see rows that nobody can be sure of."""
+        moments = (asked - CLOCKS, datetime.now(UTC) + CLOCKS)
+        return [
+            [
+                pylist(column, self.vector.dtypes[feature])
+                for feature, column in zip(self.vector.features, values(self.vector, self.given.slice(start, count), seen), strict=True)
+            ]
+            for history in self.histories
+            for seen in self._young(history.slice(start, count), moments)
+        ]
+
+    def times(self, now: datetime) -> list[dict[str, int]]:
+        """For each entity, by the view's name, the event times (microseconds) of its rows that count at a moment."""
+        found: list[dict[str, int]] = [{} for _ in range(self.given.num_rows)]
+        for view in self.views:
+            oldest = max(LEAST, epoch_microseconds(now) - ttl_of(view.view, "us")) if view.view.ttl else None
+            for own, moment in zip(found, self.histories[0][view.time_column].to_pylist(), strict=True):
+                if moment is not None and (oldest is None or moment >= oldest):
+                    own[view.name] = moment
+        return found
+
     def _young(self, joined: pa.RecordBatch, moments: tuple[datetime, ...]) -> Iterator[pa.RecordBatch]:
         """What was joined, without what is older than its view's ttl at each of some moments."""
         for now in moments:
@@ -161,23 +227,6 @@ class Comparison:
                 for name in (view.column(feature) for feature in view.features):
                     columns[name] = pc.if_else(young, columns[name], pa.scalar(None, columns[name].type))
             yield pa.RecordBatch.from_pydict(columns)
-
-    def _count(self, entities: list[Entity], answer: Columns, truths: list[list[list[Any]]], tally: Tally) -> None:
-        for position, entity in enumerate(entities):
-            wrong = []
-            for number, (view, name) in enumerate(self.vector.features):
-                served = served_time(answer[name], position)
-                # Loaded since the record was read, or pushed.
-                if served is not None and view in self.ends and served > self.ends[view]:
-                    continue
-                tally.compared += 1
-                value, dtype = cell(answer[name], position), str(self.vector.dtypes[view, name])
-                if not any(_same(value, truth[number][position], dtype) for truth in truths):
-                    wrong.append(name)
-            tally.differing.update(wrong)
-            if wrong and len(tally.examples) < WORST:
-                shown = {key: json_form(known) for key, known in entity.items()}
-                tally.examples.append({"entity": shown, "features": wrong})
 
 
 def _same(value: Any, offline: Any, dtype: str) -> bool:

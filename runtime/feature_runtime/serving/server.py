@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -163,7 +164,7 @@ class FeatureServer:
         elif self.plan is None:
             answer(503, error_body("no contract is loaded yet", "contract", None, "Ask again in a second."), RETRY)
         else:
-            answer(200, self.plan.contract)
+            answer(200, self._contract(self.plan))
 
     def _features(self, request: Request, answer: Respond) -> None:
         headers = request.headers
@@ -196,6 +197,11 @@ class FeatureServer:
             answer(200, body, b"feast-contract: %b\r\n" % sha256.encode() if sha256 else b"")
 
         self._ask(parse(request.body), contract.decode(errors="replace") if contract is not None else None, finished)
+
+    def _contract(self, plan: Plan) -> bytes:
+        """What is served, and up to when each view was loaded."""
+        ends = {view: datetime.fromtimestamp(end, UTC).isoformat() for view, end in sorted(self.metrics.state.loaded_until.items())}
+        return plan.contract[:-1] + b',"loaded_until":' + orjson.dumps(ends) + b"}"
 
     def _health(self, answer: Respond) -> None:
         if self.transformer is not None and (reason := self.transformer.stuck):

@@ -141,10 +141,12 @@ def test_ages_come_from_the_records_of_loads_and_of_the_skew_probe(running, redi
     assert value(samples, "feast_feature_data_age_seconds", **labels) == pytest.approx(5 * 3600 + passed, abs=5)
     assert value(samples, "feast_feature_skew_ratio", feature_service="v1", project="shop") == 0.25
     assert value(samples, "feast_feature_skew_age_seconds", feature_service="v1", project="shop") == pytest.approx(passed, abs=5)
+    assert running.get("/contract").json["loaded_until"] == {"customers": record["end"]}
     redis_admin.set("feast-eks:loaded:shop:customers", b"garbage")
     redis_admin.set("feast-eks:skew:shop:v1", b"[]")
     look(running)
     assert not [name for name, *_ in scrape(running) if name.startswith(("feast_feature_freshness", "feast_feature_skew"))]
+    assert running.get("/contract").json["loaded_until"] == {}
 
 
 def look(running):
