@@ -347,5 +347,5 @@ def test_a_source_that_no_longer_fits_its_field_is_refused(repo):
     table = pq.read_table(repo.data / "seen.parquet")
     halves = pa.array([score + 0.5 for score in table["score"].to_pylist()])
     pq.write_table(table.set_column(3, "score", halves), repo.data / "seen.parquet")
-    with pytest.raises(Refusal, match="the source 'seen' has a value that does not fit its field: .*'score'"):
+    with pytest.raises(Refusal, match=r"the source 'seen' has a value that does not fit its field: .*'score'"):
         question(directory, "across")
