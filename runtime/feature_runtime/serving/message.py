@@ -32,7 +32,7 @@ class Request:
 
     __slots__ = ("began", "body", "came", "head", "headers", "held", "keep_alive", "method", "path", "refusal")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float = 0.0) -> None:
         self.began = began
         self.method = b""
         self.path = b""
