@@ -8,7 +8,7 @@ from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_runtime.contract import service_sha256
-from feature_runtime.serving import function_check, on_demand
+from feature_runtime.serving import on_demand
 from feature_runtime.serving.question import Description, PlanRefused
 
 
@@ -33,7 +33,7 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
             views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
     join_keys = {name: view["join_keys"] for name, view in views.items()}
     for view in store.list_on_demand_feature_views(allow_cache=True):
-        if reason := _why_not(view) or "; ".join(function_check.problems(view, join_keys)):
+        if reason := _why_not(view) or "; ".join(on_demand.problems(view, join_keys)):
             unserved[view.name] = reason
         else:
             views[view.name] = computed_view(view)
