@@ -13,7 +13,7 @@ from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.repo_contents import RepoContents
 
 from feature_runtime.refusal import Refusal
-from feature_runtime.serving import function_check
+from feature_runtime.serving import on_demand
 from feature_runtime.serving.describing import computed_view, service_as_asked, stored_view
 from feature_runtime.serving.drafting import make_question
 from feature_runtime.serving.question import PlanRefused
@@ -97,7 +97,7 @@ def check_views(definitions: "Definitions", places: dict[int, str]) -> None:
             )
         columns = {column.name for column in view.entity_columns}
         if isinstance(view, OnDemandFeatureView):
-            if problems := function_check.problems(view, join_keys):
+            if problems := on_demand.problems(view, join_keys):
                 raise Refusal(f"{places.get(id(view), view.name)}: the on-demand feature view {view.name!r}: {'; '.join(problems)}.")
             continue
         known = {DUMMY_ENTITY_NAME, *(entity.name for entity in definitions.entities)}

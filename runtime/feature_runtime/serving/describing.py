@@ -10,7 +10,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feature_runtime.contract import seconds, service_sha256
 from feature_runtime.definitions.unenforced import REMEDY, permissions_problem, registered_permissions
 from feature_runtime.refusal import Refusal
-from feature_runtime.serving import function_check, on_demand
+from feature_runtime.serving import on_demand
 from feature_runtime.serving.question import Description, PlanRefused
 
 
@@ -36,7 +36,7 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
             views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
     join_keys = {name: view["join_keys"] for name, view in views.items()}
     for view in store.list_on_demand_feature_views(allow_cache=True):
-        if reason := _why_not(view) or "; ".join(function_check.problems(view, join_keys)):
+        if reason := _why_not(view) or "; ".join(on_demand.problems(view, join_keys)):
             unserved[view.name] = reason
         else:
             views[view.name] = computed_view(view)

@@ -20,9 +20,6 @@ from feast.types import from_value_type
 
 from feature_runtime.retrying import first_line
 from feature_runtime.serving.functions import CannotCompute, OnDemandView, WrongOutput
-from feature_runtime.serving.question import STRICT_TYPES
-
-MODES = ("python", "pandas")
 
 SECONDS = 15.0
 """For all runs of one function; each may take as long as a request gives it."""
@@ -52,39 +49,27 @@ CLOSE = 1e-6
 OTHERS = "Compute every row from its own values alone: no mean, sum, rank or index over the rows, and as many rows in their order"
 
 
-def problems(view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Sequence[str]]] | None = None) -> list[str]:
-    """Why this server could not compute the view, one line each; runs its function, once for each definition.
+def problem_of(view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Sequence[str]]]) -> str | None:
+    """What goes wrong when the view's function runs; it runs once for each definition.
 
     `join_keys` are those of its source views, by the view's name: [name, type]; a function sees them too.
     """
-    found = []
-    if view.write_to_online_store:
-        found.append("write_to_online_store: the server computes on-demand features, it does not read stored ones. Leave it out")
-    if view.aggregations:
-        found.append("aggregations are not served. Aggregate in the source, or in the function")
-    if view.mode not in MODES:
-        found.append(f"mode {view.mode!r} is not served. Use 'python' or 'pandas'")
-    found += [
-        f"the request's field {name!r} is of type {dtype}. A request can bring {', '.join(sorted(STRICT_TYPES))}"
-        for name, dtype in OnDemandView(view).request
-        if dtype not in STRICT_TYPES
-    ]
     keys = {
         projection.join_key_map.get(name, name): dtype
         for projection in view.source_feature_view_projections.values()
-        for name, dtype in (join_keys or {}).get(projection.name, ())
+        for name, dtype in join_keys.get(projection.name, ())
     }
-    return found or list(_run(view.to_proto().spec.SerializeToString(deterministic=True), tuple(sorted(keys.items()))))
+    return _run(view.to_proto().spec.SerializeToString(deterministic=True), tuple(sorted(keys.items())))
 
 
-def _run(spec: bytes, keys: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+def _run(spec: bytes, keys: tuple[tuple[str, str], ...]) -> str | None:
     """The problem that comes up when the function runs, if any; one that has not ended in time is one, until it ends."""
     running, deadline = _started(spec, keys)
     try:
-        problem = running.result(max(0.0, deadline - time.monotonic()))
+        problem: str | None = running.result(max(0.0, deadline - time.monotonic()))
     except TimeoutError:
-        problem = f"its function does not end within {SECONDS:g} s on samples of its inputs"
-    return (problem,) if problem else ()
+        return f"its function does not end within {SECONDS:g} s on samples of its inputs"
+    return problem
 
 
 @lru_cache(maxsize=1_000)

@@ -5,13 +5,15 @@ never ends; and that a request for which no thread comes free in time is told to
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from feast import OnDemandFeatureView
 
+from feature_runtime.serving.function_check import problem_of
 from feature_runtime.serving.functions import CannotCompute, Columns, OnDemandView
+from feature_runtime.serving.question import STRICT_TYPES
 from feature_runtime.serving.refused import Busy
 
 THREADS = 2
@@ -100,3 +102,28 @@ def describe(view: OnDemandFeatureView) -> dict[str, Any]:
     """The view as plain data, for the server's plan."""
     described = OnDemandView(view)
     return {"kind": "on_demand", "features": described.outputs, "inputs": described.inputs, "request": described.request}
+
+
+def problems(view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Sequence[str]]] | None = None) -> list[str]:
+    """Why this server could not compute the view, one line each; runs its function, once for each definition.
+
+    `join_keys` are those of its source views, by the view's name: [name, type]; a function sees them too.
+    """
+    found = []
+    if view.write_to_online_store:
+        found.append("write_to_online_store: the server computes on-demand features, it does not read stored ones. Leave it out")
+    if view.aggregations:
+        found.append("aggregations are not served. Aggregate in the source, or in the function")
+    if view.mode not in MODES:
+        found.append(f"mode {view.mode!r} is not served. Use 'python' or 'pandas'")
+    found += [
+        f"the request's field {name!r} is of type {dtype}. A request can bring {', '.join(sorted(STRICT_TYPES))}"
+        for name, dtype in OnDemandView(view).request
+        if dtype not in STRICT_TYPES
+    ]
+    if not found and (problem := problem_of(view, join_keys or {})):
+        found.append(problem)
+    return found
+
+
+MODES = ("python", "pandas")

@@ -23,11 +23,10 @@ from feast.types import Array, Bool, Bytes, Decimal, Float64, Int64, Map, String
 
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.serving import function_check, on_demand
-from feature_runtime.serving.function_check import problems
 from feature_runtime.serving.functions import CannotCompute, OnDemandView
 from feature_runtime.serving.message import Request
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.on_demand import Transformer
+from feature_runtime.serving.on_demand import Transformer, problems
 from feature_runtime.serving.refused import Busy
 from feature_runtime.serving.server import FeatureServer
 from tests.second_feature_repo import data
