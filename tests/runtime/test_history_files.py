@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureView, Field, FileSource, ValueType
-from feast.types import Float32, Float64, Int64, String, UnixTimestamp
+from feast.types import Array, Float32, Float64, Int64, String, UnixTimestamp, ZonedTimestamp
 
 from feature_runtime.loading.newest import newest_rows
 from feature_runtime.loading.scan import Scan
@@ -86,6 +86,20 @@ GROWN = {
     "whole numbers, then fractions": (Float32, pa.array([10, 20], pa.int64()), pa.array([10.5]), 20.0, 10.5),
     "integers of two sizes": (Int64, pa.array([1, 2], pa.int32()), pa.array([2**40], pa.int64()), 2, 2**40),
     "text of two kinds": (String, pa.array(["a", "b"], pa.large_string()), pa.array(["c"]).dictionary_encode(), "b", "c"),
+    "lists that may have a null within, and lists that may not": (
+        Array(Int64),
+        pa.array([[1], [2, 3]], pa.list_(pa.field("element", pa.int64(), nullable=False))),
+        pa.array([[4]], pa.list_(pa.int64())),
+        [2, 3],
+        [4],
+    ),
+    "moments of two zones": (
+        ZonedTimestamp,
+        pa.array([NOW, NOW], pa.timestamp("us", "Europe/Berlin")),
+        pa.array([NOW - DAY], pa.timestamp("us", "UTC")),
+        NOW,
+        NOW - DAY,
+    ),
     "floats of two sizes": (Float64, pa.array([0.5, 1.5], pa.float32()), pa.array([2.5], pa.float64()), 1.5, 2.5),
 }
 
@@ -154,6 +168,20 @@ def test_a_join_key_may_be_a_folder(tmp_path):
     view = view_of(tmp_path / "s", {"value": Int64})
     assert checked(view) == []
     assert loaded(view) == trained(view, [7])[0] == {7: {"value": 1}}
+
+
+def test_what_is_one_key_of_the_online_store_is_one_entity(tmp_path):
+    moments = [NOW + timedelta(milliseconds=part) for part in (900, 100, 500)]
+    times = [NOW - DAY, NOW - 3 * DAY, NOW - 2 * DAY]
+    table = {"id": pa.array(moments, UTC_TIME), "ts": pa.array(times, UTC_TIME), "value": [1, 3, 2]}
+    pq.write_table(pa.table(table), tmp_path / "s.parquet")
+    view = FeatureView(
+        name="v",
+        entities=[Entity(name="id", join_keys=["id"], value_type=ValueType.UNIX_TIMESTAMP)],
+        source=FileSource(name="s", path=str(tmp_path / "s.parquet"), timestamp_field="ts"),
+        schema=[Field(name="id", dtype=UnixTimestamp), Field(name="value", dtype=Int64)],
+    )
+    assert loaded(view) == {NOW: {"value": 1}}
 
 
 def test_a_pattern_is_read_as_its_files_and_a_file_called_like_one_as_itself(tmp_path):
@@ -255,6 +283,14 @@ def test_a_ttl_that_means_for_ever_loses_no_row(tmp_path, days, unit):
     view = view_of(tmp_path / "s.parquet", {"value": Int64}, ttl=timedelta(days=days))
     window = window_of(view, None, end=NOW, overlap=DAY, only_new=False)
     assert loaded(view, start=window.start) == trained(view, [1])[0] == {1: {"value": 1}}
+
+
+def test_without_a_ttl_rows_of_any_year_count(tmp_path):
+    years = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 1601, 1970)]
+    pq.write_table(pa.table({"id": [1, 2, 3], "ts": pa.array(years, UTC_TIME), "value": [1, 2, 3]}), tmp_path / "s.parquet")
+    view = view_of(tmp_path / "s.parquet", {"value": Int64}, ttl=timedelta(0))
+    window = window_of(view, None, end=NOW, overlap=DAY, only_new=False)
+    assert loaded(view, start=window.start) == trained(view, [1, 2, 3])[0] == {number: {"value": number} for number in (1, 2, 3)}
 
 
 @pytest.mark.parametrize("statistics", [True, False])

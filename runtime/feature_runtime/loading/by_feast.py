@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from feast import FeatureStore, FeatureView, StreamFeatureView
@@ -17,6 +18,8 @@ from feature_runtime.online_store.load_records import Claim
 from feature_runtime.progress import say
 
 SECONDS_BETWEEN_LINES = 5
+EARLIEST = datetime(1678, 1, 1, tzinfo=UTC)
+"""Feast's engine counts nanoseconds, which hold no earlier year."""
 
 
 def load_by_feast(store: FeatureStore, view: FeatureView, window: Window, *, claim: Claim) -> Load:
@@ -29,7 +32,7 @@ def load_by_feast(store: FeatureStore, view: FeatureView, window: Window, *, cla
         store.provider.materialize_single_feature_view(
             config=store.config,
             feature_view=_with_stand_in(store, view),
-            start_date=window.start,
+            start_date=max(window.start, EARLIEST),
             end_date=window.end,
             registry=store.registry,
             project=store.project,

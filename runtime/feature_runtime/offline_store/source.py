@@ -167,16 +167,19 @@ class ViewSource:
     def rows(self, span: Span, names: Sequence[str], *, served: bool, left_out: LeftOut | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of a span in their order: TIME and CREATED (if the source has it) in UTC and in `unit`, `names` as `field_column`.
 
-        Rows without one of the join keys among `names`, or without a time, are left out. Fields have the type that all
-        files have; where these differ, or when `served`, their values are as the online store holds them.
+        Rows without one of the join keys among `names`, or without a time, are left out. Join keys are as the online store
+        holds them: what is one key there is one here. So are the values of other fields when `served`, or where files have
+        them in different types; else they are of the type that all files have.
 
         Raises:
             Refusal: a file cannot be read, or a value does not fit its field's type.
         """
         counted = left_out if left_out is not None else LeftOut()
         columns = {name: self.column(name) for name in names}
-        keys = {columns[key.name] for key in self._view.entity_columns if key.name in columns}
-        kinds = {name: self._kind(name) for name in names}
+        entity = {key.name for key in self._view.entity_columns if key.name in columns}
+        keys = {columns[name] for name in entity}
+        formed = {name: arrow_type(self._dtypes[name]) if served or name in entity else None for name in names}
+        kinds = {name: formed[name] or self._kind(name) for name in names}
         wanted = list(dict.fromkeys([self._event, *filter(None, [self._created]), *columns.values()]))
         for file in self.files.files:
             groups = file.groups
@@ -195,20 +198,24 @@ class ViewSource:
                     if self._created:
                         made[CREATED] = in_utc(rows.column(self._created), self.unit)
                     for name, column in columns.items():
-                        made[field_column(name)] = self._values(rows.column(column), name, kinds[name], file, served=served)
+                        made[field_column(name)] = self._values(
+                            rows.column(column), name, kinds[name], file, formed=formed[name] is not None
+                        )
                     yield pa.RecordBatch.from_pydict(made)
             except UNREADABLE as error:
                 raise self.refusal(error) from None
 
-    def _values(self, values: pa.Array, name: str, kind: pa.DataType, file: File, *, served: bool) -> pa.Array:
+    def _values(self, values: pa.Array, name: str, kind: pa.DataType, file: File, *, formed: bool) -> pa.Array:
         if pa.types.is_null(values.type):
             values = pa.nulls(len(values), kind)
-        if values.type == kind and not served:
+        if values.type == kind and not formed:
             return values
         dtype = self._dtypes[name]
 
         def convert(some: pa.Array) -> pa.Array:
-            return as_column(some, dtype) if arrow_type(dtype) is not None else pc.cast(some, kind)
+            made = as_column(some, dtype) if arrow_type(dtype) is not None else some
+            # Moments of several zones are told in UTC.
+            return made if made.type == kind else pc.cast(made, kind)
 
         try:
             return converted(values, convert)

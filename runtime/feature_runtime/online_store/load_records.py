@@ -114,7 +114,7 @@ class Claim:
         self._client = client
         self._key = key
         self._check = check
-        self._confirmed = self._sent = found
+        self._found = self._confirmed = self._sent = found
         self._token = secrets.token_hex(8)
         self._marks = 0
         self.record = LoadRecord.parse(found)
@@ -131,12 +131,14 @@ class Claim:
         if self._client is None:
             return
         # What was sent last may have arrived though its reply did not.
-        if self._client.get(self._key) not in (self._confirmed, self._sent):
+        found = self._client.get(self._key)
+        if found not in (self._confirmed, self._sent):
             raise Refusal(
                 f"the load record {self._key} is not as this run left it: another run has begun to load the same view, or the online "
                 "store has lost what was written. This run stops, so that nothing older replaces what is newer. Run `materialize` again."
             )
-        if not self._marks:
+        self._confirmed = found
+        if found == self._found:
             self._client.set(*self.mark())
             self.confirm()
 

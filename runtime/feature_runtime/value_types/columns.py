@@ -132,7 +132,8 @@ def _list(column: pa.Array, inner: Parsed) -> pa.Array:
     if values.null_count and inner.within_list is WithinList.NAN:
         values = values.fill_null(float("nan"))
     complete = not values.null_count or inner.within_list is WithinList.NULL
-    if values is flat and complete and pa.types.is_list(column.type):
+    # Lists that may have no null within are another type to Arrow.
+    if values is flat and complete and column.type == pa.list_(values.type):
         return column
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     if not complete:

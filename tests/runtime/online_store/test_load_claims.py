@@ -80,6 +80,22 @@ def test_a_mark_that_arrived_though_its_reply_did_not_is_no_loss(client, claim):
     assert claim().record == RECORD
 
 
+def test_of_several_tries_any_may_be_the_one_that_arrived(client, claim):
+    load = claim()
+    load.check()
+    client.set(*load.mark())
+    load.check()
+    load.mark()  # sent by the second try, and lost on the way
+    load.check()
+
+
+def test_a_claim_that_did_not_arrive_is_made_again(client, claim):
+    load = claim()
+    load.mark()
+    load.check()
+    assert claim().unfinished
+
+
 def test_a_load_whose_lock_is_lost_writes_nothing(client, claim):
     def lost():
         raise Refusal("the lock is lost")
