@@ -18,7 +18,7 @@ from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.online_store.skew_records import Records
 from feature_runtime.progress import say
-from feature_runtime.proving.comparison import Comparison, Tally
+from feature_runtime.proving.comparison import NEVER_LOADED, Comparison, Tally
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
 
@@ -58,9 +58,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def _ends(views: list[JoinedView], records: Records) -> dict[str, datetime]:
     """Up to when each view was loaded."""
     ends = {view.name: records.end_of_load(view.view.name) for view in views}
-    if never := sorted({view.view.name for view in views if ends[view.name] is None}):
+    if never := sorted({view.view.name for view in views if ends[view.name] is None and not view.is_pushed}):
         raise Refusal(f"nothing was ever loaded of {', '.join(never)}, so there is nothing to compare. Run `materialize`.")
-    return {name: end for name, end in ends.items() if end is not None}
+    return {name: end or NEVER_LOADED for name, end in ends.items()}
 
 
 def _require(entities: list[dict[str, Any]], vector: Vector) -> None:

@@ -367,3 +367,48 @@ def test_a_source_that_no_longer_fits_its_field_is_refused(repo):
     pq.write_table(table.set_column(3, "score", halves), repo.data / "seen.parquet")
     with pytest.raises(Refusal, match=r"the source 'seen' has a value that does not fit its field: .*'score'"):
         question(directory, "across")
+
+
+PUSHED = DEFINITIONS.replace("Field, FileSource,", "Field, FileSource, PushSource,").replace(
+    'source=FileSource(name="seen", path="DATA/seen.parquet", timestamp_field="event_timestamp")',
+    'source=PushSource(name="push", batch_source=FileSource(name="seen", path="DATA/seen.parquet", timestamp_field="event_timestamp"))',
+)
+
+
+@pytest.mark.parametrize(("definitions", "wrong"), [(PUSHED, 0), (DEFINITIONS, 2)], ids=["pushed to", "loaded only"])
+def test_a_newer_value_than_the_historys_is_right_where_values_are_pushed(repo, definitions, wrong):
+    asked = question(repo(definitions), "across", customer=[1, 2])
+    answer = right(asked, score=[99, 99])
+    score = answer["results"][-1]
+    score["event_timestamps"] = [(YESTERDAY + timedelta(hours=1)).isoformat()] * 2
+    assert len(found(asked, answer)) == wrong
+    # An older one was never replaced, and one of the same time is another.
+    for hours in (0, -1):
+        score["event_timestamps"] = [(YESTERDAY + timedelta(hours=hours)).isoformat()] * 2
+        assert len(found(asked, answer)) == 2
+
+
+@pytest.mark.parametrize("ends", [{}, {"seen_with": NOW}], ids=["never loaded", "loaded"])
+def test_of_a_view_that_is_pushed_to_the_source_need_have_no_row_that_still_counts(repo, ends):
+    definitions = PUSHED.replace(
+        "entities=[customer, device],\n    ttl=timedelta(days=3)", "entities=[customer, device],\n    ttl=timedelta(minutes=10)"
+    )
+    made = repo(definitions + "only = FeatureService(name='only', features=[seen_with])\n")
+    asked = question_of(vector(made, "only"), ends, made, {})
+    assert {entity["device"] - entity["customer"] for entity in asked.entities} == {100}
+    count = len(asked.entities)
+    keys = {name: [entity[name] for entity in asked.entities] for name in sorted(asked.vector.keys)}
+
+    def answer(value, status, moment):
+        columns = [*({"values": values, "statuses": ["PRESENT"] * count} for values in keys.values())]
+        columns.append({"values": [value] * count, "statuses": [status] * count, "event_timestamps": [moment] * count})
+        return {"metadata": {"feature_names": [*keys, "score"]}, "results": columns}
+
+    assert found(asked, answer(None, "NOT_FOUND", "1970-01-01T00:00:00Z")) == []
+    assert found(asked, answer(7, "PRESENT", (NOW - timedelta(minutes=1)).isoformat())) == []
+
+
+def test_a_named_entity_must_be_in_the_data_though_a_view_without_entities_answers_for_anybody(repo):
+    made = repo(DEFINITIONS + "both = FeatureService(name='both', features=[seen_with, one_rate])\n")
+    with pytest.raises(Refusal, match="no source has a row of customer=900"):
+        question(made, "both", customer=[900], device=[900])

@@ -148,7 +148,7 @@ def test_entities_that_differ_are_named_as_a_request_names_them():
     vector = Vector(service="s", sha256="", features=[("v", "f")], dtypes={("v", "f"): Int64}, parts=[], computed={}, keys={}, requests={})
     tally = Tally()
     comparison = Comparison(vector=vector, views=[], ends={}, memory_mib=64)
-    (found,) = comparison.compared({"f": {"values": [2]}}, [[[3]]], 1)
+    (found,) = comparison.compared({"f": {"values": [2]}}, [[[3]]], [{}])
     comparison._count({"born": datetime(1969, 12, 31, 23, 59, 58, tzinfo=UTC), "mark": b"a", "n": 1}, found, tally)
     assert tally.examples == [{"entity": {"born": -2, "mark": "YQ==", "n": 1}, "features": ["f"]}]
 

@@ -22,6 +22,11 @@ class JoinedView:
     keys: Mapping[str, str]
     features: Sequence[str]
 
+    @property
+    def is_pushed(self) -> bool:
+        """Whether values are pushed to the view too: then its source may know them later, or never."""
+        return self.view.stream_source is not None
+
     def column(self, feature: str) -> str:
         """The name of a feature's column in the result."""
         return feature_column(self.name, feature)

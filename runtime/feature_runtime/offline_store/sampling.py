@@ -2,7 +2,7 @@
 # ruff: noqa: S608 - names in a query are our own, and a value from outside never becomes part of one
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feature_runtime.offline_store.joined_view import JoinedView, ttl_of
 from feature_runtime.offline_store.point_in_time import MIB, PIECE_ROWS, PIECE_SHARE
-from feature_runtime.offline_store.rows import Span, epoch_microseconds, field_column, rows_of, unit_of
+from feature_runtime.offline_store.rows import Span, epoch_microseconds, field_column, rows_of, span_of, unit_of
 from feature_runtime.offline_store.table_engine import connect
 
 
@@ -25,6 +25,7 @@ def sample(
 ) -> list[dict[str, Any]]:
     """At most `count` entities (key asked for to value) that have rows up to their view's end and within its ttl.
 
+    Of a view that is pushed to, and has none, any that it ever had.
     Keys of one view belong together, also with those that another view shares; otherwise they are put together by chance.
     Keys that are `named` have these values, whether or not there are rows of them.
     """
@@ -33,7 +34,10 @@ def sample(
         new = [asked for asked in view.keys.values() if asked not in chosen]
         if not new:
             continue
-        keys_of = partial(_keys, view, ends[view.name], count=count, seed=seed, memory_mib=memory_mib)
+        keys_of = partial(_keys, view, _span(view, ends[view.name]), count=count, seed=seed, memory_mib=memory_mib)
+        if view.is_pushed and not keys_of():
+            now = span_of(None, datetime.now(UTC))
+            keys_of = partial(_keys, view, now, count=count, seed=seed, memory_mib=memory_mib)
         shared = {asked: chosen[asked] for asked in view.keys.values() if asked in chosen}
         rows = _completed(shared, keys_of) if shared else keys_of()
         chosen |= {asked: [row[asked] for row in rows] for asked in new}
@@ -51,7 +55,7 @@ def _completed(shared: dict[str, list[Any]], keys_of: Callable[..., list[dict[st
 
 
 def _keys(
-    view: JoinedView, end: datetime, *, count: int, seed: str, memory_mib: int, among: Mapping[str, list[Any]] | None = None
+    view: JoinedView, span: Span, *, count: int, seed: str, memory_mib: int, among: Mapping[str, list[Any]] | None = None
 ) -> list[dict[str, Any]]:
     """The `count` keys (as asked for) whose digest with the seed is least: any of them as likely as another.
 
@@ -66,7 +70,7 @@ def _keys(
     shared = ", ".join(names[asked] for asked in among or {})
     rows = f"piece SEMI JOIN among USING ({shared})" if shared else "piece"
     one_each = f"QUALIFY row_number() OVER (PARTITION BY {shared} ORDER BY {order}) = 1" if shared else ""
-    batches = view.history.batches(_span(view, end), list(view.keys), [], created=False)
+    batches = view.history.batches(span, list(view.keys), [], created=False)
     least: pa.Table | None = None
     for piece in rows_of(batches, rows=PIECE_ROWS, size=memory_mib * MIB // PIECE_SHARE):
         keys_of = piece.select([field_column(name) for name in view.keys]).rename_columns(list(names.values()))

@@ -1,7 +1,8 @@
 """One service's answers held against the history, value by value.
 
 The history is joined as of the end of each view's last load. What the load could not have seen does not count: rows of
-a later time, and rows that were written later. Nor does what became older than its ttl in between.
+a later time, and rows that were written later. Nor does what became older than its ttl in between, nor a value that was
+pushed and is newer than the history's.
 """
 
 import time
@@ -33,9 +34,13 @@ PAUSE_SECONDS = 2
 CLOCKS = timedelta(minutes=1)
 """How far the clocks of two pods may be apart."""
 WORST = 5
+NEVER_LOADED = datetime(1970, 1, 1, tzinfo=UTC)
+"""The end of the last load of a view that is only pushed to so far."""
 MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 Entity = dict[str, Any]
+Moments = dict[str, int]
+"""Of one entity by the view's name in the service: the event time of its row, in microseconds; none where it has no row."""
 Vectors = list[list[Any]]
 """Per feature one value for each entity."""
 
@@ -104,7 +109,7 @@ class Comparison:
             before = datetime.now(UTC)
             answer = self._ask(batch, settings, wait_seconds)
             truths = known.truths(start, len(batch), before)
-            for entity, found in zip(batch, self.compared(answer, truths, len(batch)), strict=True):
+            for entity, found in zip(batch, self.compared(answer, truths, known.moments(start, len(batch))), strict=True):
                 self._count(entity, found, tally)
         return tally
 
@@ -120,19 +125,29 @@ class Comparison:
             histories.append(self._joined(given, written_later=False))
         return Known(vector=self.vector, views=self.views, given=given, histories=histories)
 
-    def compared(self, answer: Columns, truths: list[Vectors], count: int) -> Iterator[list[Compared]]:
-        """For each of `count` entities its features that can be compared, in order."""
-        for position in range(count):
+    def compared(self, answer: Columns, truths: list[Vectors], moments: list[Moments]) -> Iterator[list[Compared]]:
+        """For each entity, with the event times of what the history knows of it, its features that can be compared, in order."""
+        pushed = {view.name for view in self.views if view.is_pushed}
+        # Nothing in an answer says of what time they are.
+        unsure = {
+            name
+            for name, view in self.vector.computed.items()
+            if not pushed.isdisjoint(source.name_to_use() for source in view.source_feature_view_projections.values())
+        }
+        for position, known in enumerate(moments):
             found = []
             for number, (view, name) in enumerate(self.vector.features):
                 served = served_time(answer[name], position)
-                # Loaded since the record was read, or pushed.
-                if served is not None and view in self.ends and served > self.ends[view]:
+                if view in unsure or (served is not None and view in self.ends and self._newer(view, served, known, pushed)):
                     continue
                 value, dtype = cell(answer[name], position), str(self.vector.dtypes[view, name])
                 right = any(_same(value, truth[number][position], dtype) for truth in truths)
                 found.append(Compared(name=name, value=value, offline=truths[0][number][position], right=right))
             yield found
+
+    def _newer(self, view: str, served: datetime, known: Moments, pushed: set[str]) -> bool:
+        """Whether a value is none that the history must have: loaded since the record was read, or pushed."""
+        return served > self.ends[view] or (view in pushed and epoch_microseconds(served) > known.get(view, LEAST))
 
     def _ask(self, entities: list[Entity], settings: SmokeSettings, wait_seconds: float) -> Columns:
         """The columns of the answer, from whichever server answers."""
@@ -206,15 +221,21 @@ class Known:
             for seen in self._young(history.slice(start, count), moments)
         ]
 
-    def times(self, now: datetime) -> list[dict[str, int]]:
-        """For each entity, by the view's name, the event times (microseconds) of its rows that count at a moment."""
-        found: list[dict[str, int]] = [{} for _ in range(self.given.num_rows)]
+    def moments(self, start: int, count: int) -> list[Moments]:
+        """Of some entities the event times of their rows."""
+        found: list[Moments] = [{} for _ in range(count)]
         for view in self.views:
-            oldest = max(LEAST, epoch_microseconds(now) - ttl_of(view.view, "us")) if view.view.ttl else None
-            for own, moment in zip(found, self.histories[0][view.time_column].to_pylist(), strict=True):
-                if moment is not None and (oldest is None or moment >= oldest):
+            for own, moment in zip(found, self.histories[0][view.time_column].slice(start, count).to_pylist(), strict=True):
+                if moment is not None:
                     own[view.name] = moment
         return found
+
+    def times(self, now: datetime) -> list[Moments]:
+        """Of all entities the event times of their rows that count at a moment."""
+        ttls = {view.name: ttl_of(view.view, "us") for view in self.views}
+        oldest = {name: max(LEAST, epoch_microseconds(now) - ttl) if ttl else LEAST for name, ttl in ttls.items()}
+        every = self.moments(0, self.given.num_rows)
+        return [{name: moment for name, moment in own.items() if moment >= oldest[name]} for own in every]
 
     def _young(self, joined: pa.RecordBatch, moments: tuple[datetime, ...]) -> Iterator[pa.RecordBatch]:
         """What was joined, without what is older than its view's ttl at each of some moments."""

@@ -10,7 +10,7 @@ from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.proving.answer import cell, columns_of, wrong_form, wrong_status, wrong_type
-from feature_runtime.proving.comparison import Compared, Comparison, Entity, Known
+from feature_runtime.proving.comparison import NEVER_LOADED, Compared, Comparison, Entity, Known
 from feature_runtime.proving.request import from_json, request_body, shown
 from feature_runtime.refusal import Refusal
 from feature_runtime.value_types import as_printed, json_form
@@ -46,7 +46,7 @@ class Question:
         offline = {name: column for (_, name), column in zip(self.comparison.vector.features, truths[0], strict=True)}
         times = self.known.times(asked)
         vectors = []
-        for position, found in enumerate(self.comparison.compared(columns, truths, count)):
+        for position, found in enumerate(self.comparison.compared(columns, truths, self.known.moments(0, count))):
             differing = {one.name: one for one in found if not one.right}
             vector: dict[str, Any] = {"entity": {name: json_form(value) for name, value in self.entities[position].items()}}
             vector |= {"online": [], "offline": [], "event_timestamp": _text(max(times[position].values(), default=None))}
@@ -69,14 +69,15 @@ def _difference(compared: Compared | None) -> str | None:
 
 
 def question(vector: Vector, ends: dict[str, datetime], repo: Path, named: dict[str, list[Any]]) -> Question:
-    """What to ask for one service, of views that were loaded up to `ends` (by their registered names); `named` entities, or a sample.
+    """What to ask for one service, of views that were loaded up to `ends` (by registered names; not in it: never); `named` entities or a sample.
 
     Raises:
         Refusal: no entity to ask for, or the sources have no row of it that could be served.
     """
     compared = comparable(vector)
     views = joined_views(compared.parts, repo)
-    comparison = Comparison(vector=compared, views=views, ends={view.name: ends[view.view.name] for view in views}, memory_mib=MEMORY_MIB)
+    ends = {view.name: ends.get(view.view.name, NEVER_LOADED) for view in views}
+    comparison = Comparison(vector=compared, views=views, ends=ends, memory_mib=MEMORY_MIB)
     values = {name: [from_json(value, name, vector) for value in given] for name, given in named.items() if name in vector.keys}
     known = set(values).union(*(view.keys.values() for view in views))
     if missing := sorted(vector.keys.keys() - known):
@@ -91,9 +92,10 @@ def question(vector: Vector, ends: dict[str, datetime], repo: Path, named: dict[
     if not values:
         entities = _best(comparison, entities)
     truth = comparison.known(entities)
-    if values and views:
+    if values and views and not any(view.is_pushed for view in views):
         for entity, found in zip(entities, truth.times(datetime.now(UTC)), strict=True):
-            if not found:
+            # A view without entities has a row for anybody.
+            if not any(view.keys and view.name in found for view in views):
                 raise Refusal(
                     f"feature service {vector.service!r}: no source has a row of {shown(entity)} that is loaded and that its view's ttl "
                     "still lets count. Name entities in SMOKE_ENTITIES that the data has."
@@ -110,7 +112,7 @@ def _best(comparison: Comparison, entities: list[Entity]) -> list[Entity]:
     best = [entities[number] for number in order]
     covered = {view for number in order for view in found[number]}
     for view in comparison.views:
-        if view.name in covered:
+        if view.name in covered or view.is_pushed:
             continue
         own = sample([view], comparison.ends, count=1, seed=comparison.vector.service, memory_mib=MEMORY_MIB)
         if not view.keys or not own:

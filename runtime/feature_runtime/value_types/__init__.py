@@ -107,6 +107,8 @@ def _float32(value: Any) -> float:
         (rounded,) = FLOAT32.unpack(FLOAT32.pack(value))
     except OverflowError:
         return math.copysign(math.inf, value)
+    except struct.error as error:
+        raise TypeError(str(error)) from None
     return float(rounded)
 
 
