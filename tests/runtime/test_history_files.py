@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureView, Field, FileSource, ValueType
-from feast.types import Array, Float32, Float64, Int64, String, UnixTimestamp, ZonedTimestamp
+from feast.types import Array, Bytes, Float32, Float64, Int64, String, UnixTimestamp, ZonedTimestamp
 
 from feature_runtime.loading.newest import newest_rows
 from feature_runtime.loading.scan import Scan
@@ -168,6 +168,14 @@ def test_a_join_key_may_be_a_folder(tmp_path):
     view = view_of(tmp_path / "s", {"value": Int64})
     assert checked(view) == []
     assert loaded(view) == trained(view, [7])[0] == {7: {"value": 1}}
+
+
+def test_texts_and_bytes_may_be_views(tmp_path):
+    table = {"id": [1, 1], "ts": pa.array([NOW - DAY, NOW + DAY], UTC_TIME), "text": pa.array(["a", "b"], pa.string_view())}
+    pq.write_table(pa.table(table | {"mark": pa.array([b"a", b"b"], pa.binary_view())}), tmp_path / "s.parquet")
+    view = view_of(tmp_path / "s.parquet", {"text": String, "mark": Bytes})
+    assert checked(view) == []
+    assert loaded(view) == trained(view, [1])[0] == {1: {"text": "a", "mark": b"a"}}
 
 
 def test_what_is_one_key_of_the_online_store_is_one_entity(tmp_path):

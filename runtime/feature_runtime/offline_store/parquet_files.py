@@ -45,6 +45,7 @@ KNOWN = 20_000
 SUFFIXES = (".parquet", ".parq", ".pq")
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 UNKNOWN = -1
+VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,8 +277,9 @@ _schemas: dict[pa.Schema, pa.Schema] = {}
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """A type without its dictionary."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """A type without its dictionary, and not a view: Arrow cannot pick rows of these."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return VIEWS.get(kind, kind)
 
 
 def common_type(column: str, kinds: Mapping[pa.DataType, str]) -> pa.DataType:
@@ -350,7 +352,8 @@ def _column(file: File, batch: pa.RecordBatch, column: str) -> pa.Array:
         value = file.folders.get(column)
         return pa.nulls(batch.num_rows) if value is None else pa.repeat(pa.scalar(value), batch.num_rows)
     found = batch.column(place)
-    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    found = found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    return found if found.type not in VIEWS else found.cast(VIEWS[found.type])
 
 
 def _described(path: str, size: int, parquet: pq.ParquetFile, moments: str) -> File:

@@ -69,7 +69,7 @@ def _difference(compared: Compared | None) -> str | None:
 
 
 def question(vector: Vector, ends: dict[str, datetime], repo: Path, named: dict[str, list[Any]]) -> Question:
-    """What to ask for one service, of views that were loaded up to `ends` (by registered names; not in it: never); `named` entities or a sample.
+    """What to ask for one service, of views that were loaded up to `ends` (by registered names); `named` entities, or a sample.
 
     Raises:
         Refusal: no entity to ask for, or the sources have no row of it that could be served.
