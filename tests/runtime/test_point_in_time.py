@@ -44,7 +44,7 @@ def value(name, seed):
         "share": seed / 8,
         "text": f"row {seed} ☂",
         "flag": seed % 2 == 0,
-        "amounts": [seed / 4, None, -1.0][: seed % 4],
+        "amounts": [seed / 4, 8.0, -1.0][: seed % 4],
         "names": [f"n{seed}"] * (seed % 3),
         "seen": START + timedelta(seconds=seed),
     }[name]
