@@ -11,26 +11,18 @@ from feast_eks.monitoring import required_kinds
 from feast_eks.plan import plan_feature_store
 from feast_eks.settings import offline_store_credentials, refusals_without_traceback
 
-PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
-ASKING_SECONDS = 0.05
-"""The SDK sends nothing while the program does anything else than to wait."""
-
 
 async def main() -> None:
     """Providers first, then all that they make."""
     with refusals_without_traceback():
-        plan = plan_feature_store(PROJECT_DIRECTORY)
-
+        plan = plan_feature_store(Path(__file__).resolve().parent.parent)
     settings = plan.settings
     account = AwsAccount("aws", AwsAccountArgs(settings=settings, credentials=offline_store_credentials()))
-    cluster = Cluster(
-        "cluster",
-        ClusterArgs(
-            settings=settings.cluster, region=settings.aws.region, aws=account.provider, required=required_kinds(settings.monitoring)
-        ),
-    )
-    # Once it is asked to, the engine starts both providers while the larger part of their SDKs is imported.
-    await asyncio.sleep(ASKING_SECONDS)
+    kinds = required_kinds(settings.monitoring)
+    cluster_args = ClusterArgs(settings=settings.cluster, region=settings.aws.region, aws=account.provider, required=kinds)
+    cluster = Cluster("cluster", cluster_args)
+    # The SDK sends nothing before the program waits. The engine starts both providers while the rest of their SDKs is imported.
+    await asyncio.sleep(0.05)
     from feast_eks.feature_store import FeatureStore, FeatureStoreArgs  # noqa: PLC0415
 
     store = FeatureStore(

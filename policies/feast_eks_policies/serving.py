@@ -46,6 +46,8 @@ def _loads(run: Resource, view: str) -> bool:
     """Whether a run of materialization may load a view; one that does not say which ones loads all."""
     for _, _, spec in pod_specs(run):
         for container in items(spec.get("containers")):
+            if _unspoken(container):
+                return True
             said = words(mapping(container))
             if said and not any(_MATERIALIZES.search(word) for word in said):
                 continue

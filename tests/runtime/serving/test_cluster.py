@@ -1,6 +1,7 @@
 """A Redis Cluster in which nodes die, move and hand slots over: only what is really away is refused, and nothing piles up."""
 
 import asyncio
+import json
 import signal
 import subprocess
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis.crc import key_slot
 
 from bench.ports import free_port
+from feature_runtime.online_store.load_records import LoadRecord
 from feature_runtime.serving.freshness import look
 from feature_runtime.serving.keys import EntityKeys
 from feature_runtime.serving.metrics import ServingState
@@ -187,15 +189,18 @@ def test_slots_that_move_are_followed_key_by_key(running, cluster):
     assert sweep(running) == ALL_WELL
 
 
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
 def test_the_age_of_one_view_is_known_while_the_node_of_another_s_record_is_away():
     class Store:
         async def command(self, _, key):
             if b"away" in key:
                 raise StoreAway("its node is away")
-            return b'{"end": "2026-01-02T00:00:00+00:00"}'
+            return json.dumps(LoadRecord(schema_sha256="", end=MOMENT, newest_event_time=MOMENT).fields()).encode()
 
     plan = SimpleNamespace(project=PROJECT, views=["away", "here"], services=[])
     server = SimpleNamespace(plan=plan, store=Store(), metrics=SimpleNamespace(state=ServingState(loaded_until={"away": 1.0, "here": 1.0})))
     with pytest.raises(StoreAway):
         asyncio.run(look(server))
-    assert server.metrics.state.loaded_until == {"away": 1.0, "here": datetime(2026, 1, 2, tzinfo=UTC).timestamp()}
+    assert server.metrics.state.loaded_until == {"away": 1.0, "here": MOMENT.timestamp()}
