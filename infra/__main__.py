@@ -11,11 +11,13 @@ from feast_eks.monitoring import required_kinds
 from feast_eks.plan import plan_feature_store
 from feast_eks.settings import offline_store_credentials, refusals_without_traceback
 
+PROJECT = Path(__file__).resolve().parent.parent
+
 
 async def main() -> None:
     """Providers first, then all that they make."""
     with refusals_without_traceback():
-        plan = plan_feature_store(Path(__file__).resolve().parent.parent)
+        plan = plan_feature_store(PROJECT)
     settings = plan.settings
     account = AwsAccount("aws", AwsAccountArgs(settings=settings, credentials=offline_store_credentials()))
     kinds = required_kinds(settings.monitoring)

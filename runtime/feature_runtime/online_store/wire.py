@@ -183,9 +183,9 @@ class Names:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
 
-        def found(addresses: list[Any] | OSError) -> None:
+        def found(addresses: list[Any] | Exception) -> None:
             del self._running[name]
-            if isinstance(addresses, OSError):
+            if isinstance(addresses, Exception):
                 future.set_exception(addresses)
                 # Who asked may have given up.
                 future.exception()
@@ -195,8 +195,9 @@ class Names:
 
         def look_up() -> None:
             try:
-                addresses: list[Any] | OSError = socket.getaddrinfo(*name, type=socket.SOCK_STREAM)
-            except OSError as error:
+                addresses: list[Any] | Exception = socket.getaddrinfo(*name, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                # UnicodeError: what cannot be a name at all.
                 addresses = error
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(found, addresses)

@@ -16,6 +16,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from feature_runtime.online_store.addresses import Address, Nodes
 from feature_runtime.online_store.wire import TIMEOUT_SECONDS, Done, Replies, StoreAway, command
+from feature_runtime.retrying import first_line
 from feature_runtime.serving.online_store import Link, OnlineStore, Reads
 
 LOOK_SECONDS = 10.0
@@ -180,6 +181,8 @@ class ClusterStore(OnlineStore):
         except asyncio.CancelledError:
             done(StoreAway("stopped"), 0)
             raise
+        except Exception as error:  # noqa: BLE001  a node may reply anything, and the one who asked must hear of it
+            done(StoreAway(f"Redis leads nowhere: {first_line(error)}"), 0)
         else:
             done(gathered.replies, gathered.bytes)
 

@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The client has gone."""
         self._server.forget(self)
-        self.resume_writing()
         self._drop_everything()
+        self.resume_writing()
 
     def eof_received(self) -> bool:
         """The client sends nothing more, but may wait for answers."""
@@ -288,6 +288,7 @@ class Connection(asyncio.Protocol):
         request, self._incoming = self._incoming, None
         if request is None:
             return b""
+        self._release(request)
         method, version = self._parser.get_method(), self._parser.get_http_version().encode()
         if method == b"CONNECT":
             self._refuse(405, "this is no proxy", "Use GET or POST.")

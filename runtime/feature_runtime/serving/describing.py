@@ -11,6 +11,7 @@ from feature_runtime.contract import seconds, service_sha256
 from feature_runtime.definitions.unenforced import REMEDY, permissions_problem, registered_permissions
 from feature_runtime.refusal import Refusal
 from feature_runtime.serving import on_demand
+from feature_runtime.serving.drafting import make_question
 from feature_runtime.serving.question import Description, PlanRefused
 
 
@@ -36,7 +37,7 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
             views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
     join_keys = {name: view["join_keys"] for name, view in views.items()}
     for view in store.list_on_demand_feature_views(allow_cache=True):
-        if reason := _why_not(view) or "; ".join(on_demand.problems(view, join_keys)):
+        if reason := _why_not(view) or _sourceless(view, views, unserved) or "; ".join(on_demand.problems(view, join_keys)):
             unserved[view.name] = reason
         else:
             views[view.name] = computed_view(view)
@@ -47,26 +48,21 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
     wrong = _differences(contract, registered, views, unserved)
     if wrong:
         raise PlanRefused("the registry cannot serve the contract: " + "; ".join(wrong))
-    services = {}
-    for name, service in registered.items():
-        if name in contract["services"]:
-            services[name] = service | contract["services"][name]
-        elif reason := _unservable(service, views, unserved):
-            unserved[name] = reason
-        else:
-            features = [
-                [asked_as, feature, _type(views[service["projections"][asked_as]["view"]], feature)]
-                for asked_as, feature in service["features"]
-            ]
-            services[name] = service | {"features": features, "sha256": service_sha256(features)}
     description = {
         "project": store.project,
         "definitions_sha256": contract["definitions_sha256"],
         "entity_key_version": store.config.entity_key_serialization_version,
         "views": views,
-        "services": services,
+        "services": {},
         "unserved": unserved,
     }
+    for name, service in registered.items():
+        if name in contract["services"]:
+            description["services"][name] = service | contract["services"][name]
+        elif isinstance(found := _service(description, service), str):
+            unserved[name] = found
+        else:
+            description["services"][name] = found
     return description, computed
 
 
@@ -88,6 +84,13 @@ def _why_not(view: Any) -> str | None:
         return "it is disabled in the registry"
     if not getattr(view, "online", True):
         return "it is not online: nothing loads it"
+    return None
+
+
+def _sourceless(view: OnDemandFeatureView, views: dict[str, Any], unserved: dict[str, str]) -> str | None:
+    for source in view.source_feature_view_projections.values():
+        if source.name not in views:
+            return f"its source view {source.name!r} is not served: {unserved.get(source.name, 'the registry does not have it')}"
     return None
 
 
@@ -147,14 +150,23 @@ def _differences(contract: dict[str, Any], registered: dict[str, Any], views: di
     return wrong
 
 
-def _unservable(service: dict[str, Any], views: dict[str, Any], unserved: dict[str, str]) -> str | None:
+def _service(description: Description, service: dict[str, Any]) -> dict[str, Any] | str:
+    """A service of the registry alone, as the registry has it; or why it cannot be answered."""
+    views = description["views"]
     for asked_as, feature in service["features"]:
         view = service["projections"][asked_as]["view"]
         if view not in views:
-            return f"its view {view!r} is not served: {unserved.get(view, 'the registry does not have it')}"
+            return f"its view {view!r} is not served: {description['unserved'].get(view, 'the registry does not have it')}"
         if _type(views[view], feature) is None:
             return f"its view {view!r} has no feature {feature!r}"
-    return None
+    try:
+        make_question(description, service["features"], service["projections"], full_names=False, service=None, sha256=None)
+    except PlanRefused as refused:
+        return str(refused)
+    features = [
+        [asked_as, feature, _type(views[service["projections"][asked_as]["view"]], feature)] for asked_as, feature in service["features"]
+    ]
+    return service | {"features": features, "sha256": service_sha256(features)}
 
 
 def _type(view: dict[str, Any], feature: str) -> str | None:

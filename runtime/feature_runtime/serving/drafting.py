@@ -10,6 +10,9 @@ from feature_runtime.serving.keys import DUMMY_JOIN_KEY, KEY_TYPES, EntityKeys, 
 from feature_runtime.serving.question import STRICT_TYPES, Column, Description, EntityColumn, OnDemandView, PlanRefused, Question, Read
 from feature_runtime.serving.values import WrongType, json_decoder
 
+ROW_BYTES = 250
+"""What a row of one read holds until Redis has answered, beside the names of its fields: measured."""
+
 
 def make_question(
     description: Description,
@@ -55,12 +58,13 @@ def make_question(
     names = [entity.name for entity in entities] + [column.name for column in made]
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise PlanRefused(f"two columns of the answer would be called {', '.join(twice)}")
+    reads = tuple(draft.read_of(*read) for read in draft.reads.values())
     return Question(
         service=service,
         sha256=sha256,
         entities=entities,
         request_data=request_data,
-        reads=tuple(draft.read_of(*read) for read in draft.reads.values()),
+        reads=reads,
         columns=made,
         on_demand=tuple(
             OnDemandView(view, tuple((name, index[source], position, dtype) for name, source, position, dtype in inputs), outputs)
@@ -71,6 +75,7 @@ def make_question(
             names, [(asked_as, draft.views[projections[asked_as]["view"]].get("version", 0)) for asked_as, _ in features]
         ),
         names=frozenset(column.name for column in (*entities, *request_data)),
+        row_bytes=sum(ROW_BYTES + len(read.tail) for read in reads),
     )
 
 

@@ -95,7 +95,7 @@ def _problem(spec: bytes, keys: Mapping[str, str]) -> str | None:
     started = time.monotonic()
     try:
         rebuilt = OnDemandFeatureView.from_proto(Proto(spec=OnDemandFeatureViewSpec.FromString(spec)))
-    except Exception as error:  # noqa: BLE001  whatever the function's text does
+    except BaseException as error:  # noqa: BLE001  whatever the function's text does
         return f"its function cannot be rebuilt from its text ({first_line(error)})"
     checked = _Checked(rebuilt, keys)
     try:

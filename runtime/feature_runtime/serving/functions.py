@@ -137,18 +137,20 @@ class OnDemandView:
         """The features of rows that are alike."""
         try:
             raw = self._run(given, count)
-        except Exception as error:
+        except BaseException as error:  # one that exits, or says that it was cancelled, would end the server
             raise self._failed(f"its function raised {first_line(error)}", given) from error
-        if count > 1 and self._rounds(raw):
-            # One of them had no value, so pandas made floats of all: alone each is a whole number.
-            rows = [self._computed({name: [values[row]] for name, values in given.items()}, 1) for row in range(count)]
-            return {name: [row[name][0] for row in rows] for name, _ in self.outputs}
         try:
-            return {name: output_column(raw, name, dtype, count) for name, dtype in self.outputs}
+            if count == 1 or not self._rounds(raw):
+                return {name: output_column(raw, name, dtype, count) for name, dtype in self.outputs}
         except OverflowError as error:
             raise self._failed(str(error), given) from error
         except ValueError as error:
             raise WrongOutput(self.name, str(error)) from error
+        except Exception as error:
+            raise WrongOutput(self.name, f"what its function gave cannot be read: {first_line(error)}") from error
+        # One of them had no value, so pandas made floats of all: alone each is a whole number.
+        rows = [self._computed({name: [values[row]] for name, values in given.items()}, 1) for row in range(count)]
+        return {name: [row[name][0] for row in rows] for name, _ in self.outputs}
 
     def _failed(self, reason: str, given: Mapping[str, list[Any]]) -> CannotCompute:
         unknown = any(None in given[name] for name in self._sources)

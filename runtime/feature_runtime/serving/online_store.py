@@ -85,7 +85,8 @@ class Link:
 
     async def replies(self, commands: bytes, count: int) -> Replies:
         """The replies to `count` commands; raises StoreAway."""
-        return await _replies(lambda done: self.send(commands, count, done))
+        replies, _ = await _replies(lambda done: self.send(commands, count, done))
+        return replies
 
     async def ask(self, *words: bytes) -> Any:
         """The reply to one command; raises StoreAway."""
@@ -199,6 +200,9 @@ class OnlineStore:
             done([], 0)
 
     async def _ready_for_heavy(self) -> None:
+        if not self.up:
+            # Whoever waits in line behind this one has to hear of it too.
+            raise StoreAway(f"the online store is away: {self._link.reason}")
         await self._heavy_link.came()
 
     def _distrust(self, reason: str) -> None:
@@ -252,7 +256,11 @@ class OnlineStore:
             size = max(1, int(PIECE_BYTES / max(1.0, self._row_bytes.get(read.tail, 0))))
             for start in range(0, len(keys), size):
                 piece = [(read, keys[start : start + size])]
-                replies = await _replies(lambda done, piece=piece: self._send(piece, done, heavy=True))  # type: ignore[misc]
+                replies, received = await _replies(lambda done, piece=piece: self._send(piece, done, heavy=True))  # type: ignore[misc]
+                if received > MOST_BYTES:
+                    # Its rows are larger than those seen before.
+                    self._remember(piece, [received / len(replies)])
+                    return _too_large(sum(len(keys) for _, keys in reads))
                 outcome = self.by_read(piece, replies)
                 if isinstance(outcome, StoreAway):
                     raise outcome
@@ -307,13 +315,13 @@ class SentinelStore(OnlineStore):
                     link.wire.fail(f"the Sentinels name {named.host}:{named.port} as the master")
 
 
-async def _replies(send: Callable[[Done], None]) -> Replies:
-    future: asyncio.Future[Replies | StoreAway] = asyncio.get_running_loop().create_future()
-    send(lambda replies, _: None if future.done() else future.set_result(replies))
-    replies = await future
+async def _replies(send: Callable[[Done], None]) -> tuple[Replies, int]:
+    future: asyncio.Future[tuple[Replies | StoreAway, int]] = asyncio.get_running_loop().create_future()
+    send(lambda *answer: None if future.done() else future.set_result(answer))
+    replies, received = await future
     if isinstance(replies, StoreAway):
         raise replies
-    return replies
+    return replies, received
 
 
 def _bytes_of(rows: Sequence[Sequence[bytes | None]]) -> int:

@@ -85,3 +85,5 @@ class Question:
     """The end of the JSON answer."""
     names: frozenset[str]
     """All keys that `entities` of a request must have."""
+    row_bytes: int
+    """What a row holds until Redis has answered: its commands, and Python's objects."""

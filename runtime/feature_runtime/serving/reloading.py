@@ -105,8 +105,8 @@ def _in_thread(function: Callable[..., Given], *arguments: Any) -> "Future[Given
         call.set_running_or_notify_cancel()
         try:
             result = function(*arguments)
-        except BaseException as error:  # noqa: BLE001  whatever it is, who waits hears of it
-            call.set_exception(error)
+        except BaseException as error:  # noqa: BLE001  whatever it is, who waits hears of it, and is not ended by it
+            call.set_exception(error if isinstance(error, Exception) else RuntimeError(first_line(error)))
         else:
             call.set_result(result)
 

@@ -27,8 +27,8 @@ from feature_runtime.serving.requests import asked
 FEATURES = b"/get-online-features"
 ENDPOINTS = {FEATURES: b"POST", b"/health": b"GET", b"/ready": b"GET", b"/contract": b"GET"}
 
-MOST_ROWS_READ = 300_000
-"""At once, of all requests: rows times views. Each holds some hundred bytes until Redis has answered."""
+MOST_READ_BYTES = 96 << 20
+"""What the rows hold (`Question.row_bytes` each) of all requests that wait for Redis, or for an on-demand function."""
 
 Finished = Callable[["Judged | Exception"], None]
 
@@ -53,7 +53,7 @@ class FeatureServer:
         self.max_entities = max_entities
         self.max_body_bytes = max_body_bytes
         self.draining = False
-        self._rows_read = 0
+        self._reading = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def use(self, plan: Plan, transformer: Any = None) -> None:
@@ -87,25 +87,28 @@ class FeatureServer:
         if plan is None:
             raise StoreAway("no contract is loaded yet")
         what = asked(plan, request, max_entities=self.max_entities, contract=contract)
-        rows = what.count * len(what.keys)
-        if self._rows_read and self._rows_read + rows > MOST_ROWS_READ:
+        size = what.count * what.question.row_bytes
+        if self._reading and self._reading + size > MOST_READ_BYTES:
             raise StoreAway("the server waits for as many rows as it can")
-        self._rows_read += rows
+        self._reading += size
+
+        def over(result: Judged | Exception) -> None:
+            self._reading -= size
+            finished(result)
 
         def read(replies: Any) -> None:
-            self._rows_read -= rows
             if isinstance(replies, Exception):
-                finished(replies)
+                over(replies)
                 return
             try:
                 judged = judge(what, replies, time.time(), self.policy)
             except Exception as error:  # noqa: BLE001  the one who asked must hear of it
-                finished(error)
+                over(error)
                 return
             if what.question.on_demand:
-                self._run(self._compute(judged, transformer, finished))
+                self._run(self._compute(judged, transformer, over))
             else:
-                finished(judged)
+                over(judged)
 
         self.store.read(list(zip(what.question.reads, what.keys, strict=True)), read)
 
@@ -222,7 +225,11 @@ class FeatureServer:
         return None
 
     async def _ready(self, answer: Respond) -> None:
-        reason = await self.unready()
+        try:
+            reason = await self.unready()
+        except Exception as error:  # noqa: BLE001  answered, whatever it is
+            _answer_error(error, answer)
+            return
         if reason is None:
             answer(200, b'{"status":"ready"}')
         else:

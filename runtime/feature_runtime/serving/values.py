@@ -18,6 +18,7 @@ from feature_runtime.value_types import UnknownType
 from feature_runtime.value_types import parse as parse_type
 
 EPOCH = "1970-01-01T00:00:00Z"
+NANOS = 10**9
 
 
 class WrongType(ValueError):
@@ -58,6 +59,8 @@ def event_time(raw: bytes) -> tuple[int, int, str]:
                     nanos = number
                 case _:
                     raise WrongType("no event time")
+        if nanos >= NANOS:
+            raise WrongType("no event time")
         text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     except (IndexError, ValueError, OverflowError, OSError):
         raise WrongType("no event time") from None

@@ -7,12 +7,14 @@ import subprocess
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import hiredis
 import pytest
 from feast.protos.feast.types.Value_pb2 import Value
 from redis.crc import key_slot
 
 from bench.ports import free_port
 from feature_runtime.online_store.load_records import LoadRecord
+from feature_runtime.serving.cluster import ClusterStore, _Gathered
 from feature_runtime.serving.freshness import look
 from feature_runtime.serving.keys import EntityKeys
 from feature_runtime.serving.metrics import ServingState
@@ -190,6 +192,14 @@ def test_slots_that_move_are_followed_key_by_key(running, cluster):
 
 
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_a_move_that_leads_nowhere_is_told_to_who_asked():
+    store, found = ClusterStore(SimpleNamespace(seeds=[("127.0.0.1", 1)])), []
+    gathered = _Gathered([b""], 1, None)
+    gathered.replies, gathered.moved = [hiredis.ReplyError("MOVED 12")], [(0, SimpleNamespace(address=("127.0.0.1", 1)))]
+    asyncio.run(store._follow(gathered, lambda replies, _: found.append(replies)))
+    assert [type(one) for one in found] == [StoreAway]
 
 
 def test_the_age_of_one_view_is_known_while_the_node_of_another_s_record_is_away():

@@ -264,6 +264,17 @@ def test_an_offered_upgrade_is_left_aside(running):
     assert Raw(running.port).send(b"CONNECT x:80 HTTP/1.1\r\n\r\n").until_closed().startswith(b"HTTP/1.1 405 ")
 
 
+def test_an_offered_upgrade_that_comes_in_pieces_leaves_nothing_behind(running):
+    data = post(None, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ")
+    raw = Raw(running.port).send(data[:60])
+    wait_until(lambda: running.http.held, "the first piece is held")
+    assert b'"values":[2.5]' in raw.send(data[60:]).until((b"feature_names", 1))
+    wait_until(lambda: running.http.held == 0, "nothing is held for it")
+    raw = Raw(running.port).send(b"CONNECT x:80 HT")
+    wait_until(lambda: running.http.held, "the first piece is held")
+    assert raw.send(b"TP/1.1\r\n\r\n").until_closed().startswith(b"HTTP/1.1 405 ")
+
+
 def test_what_is_no_http_is_refused(running):
     for data in (b"\x16\x03\x01\x02\x00\x01\x00", b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"):
         assert Raw(running.port).send(data).until_closed().startswith(b"HTTP/1.1 400 ")
@@ -542,7 +553,7 @@ def test_when_all_requests_hold_too_much_long_ones_are_told_to_come_back_and_sho
 
 
 def test_when_redis_is_behind_with_too_many_rows_more_are_told_to_come_back(running, monkeypatch, held_back):
-    monkeypatch.setattr("feature_runtime.serving.server.MOST_ROWS_READ", 8)
+    monkeypatch.setattr("feature_runtime.serving.server.MOST_READ_BYTES", 2_000)
     five = with_entities(sku=["a"] * 5, customer_id=[1] * 5, year=[2026] * 5)
     raw = Raw(running.port).send(post(json.dumps(five).encode(), "Connection: close"))
     wait_until(lambda: held_back.waiting, "five rows are waited for")
@@ -552,7 +563,7 @@ def test_when_redis_is_behind_with_too_many_rows_more_are_told_to_come_back(runn
     assert b"200 OK" in raw.until_closed()
     held_back.resume()
     assert running.ask(five).status == 200
-    assert running.server._rows_read == 0
+    assert running.server._reading == 0
 
 
 @pytest.mark.parametrize("dual", [True, False])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import threading
 import time
 
@@ -17,6 +18,7 @@ from feature_runtime.serving.online_store import Link
 from tests.runtime.serving.conftest import feature_store
 from tests.runtime.serving.redis_processes import TIMEOUTS, Narrow
 from tests.runtime.serving.test_redis import NOW
+from tests.waiting import wait_until
 
 MIB = 1 << 20
 person = Entity(name="person", join_keys=["id"], value_type=ValueType.INT64)
@@ -102,6 +104,39 @@ def test_more_than_an_answer_is_made_of_is_refused_and_nobody_else_fails(running
     assert {status for status, _ in found} == {200}
     assert running.ask(photos(4)).status == 200, "few of them are well"
     assert running.ask(SMALL).status == 200
+
+
+def test_rows_that_are_larger_than_those_before_are_refused_and_nobody_else_fails(running, own_shop, monkeypatch):
+    for module in (wire, online_store):
+        monkeypatch.setattr(module, "MOST_BYTES", MIB)
+    small = {"photo": Value(bytes_val=bytes(2_000))}
+    rows = [({"id": Value(int64_val=number)}, small, NOW) for number in range(1_000, 2_000)]
+    own_shop.write(own_shop.store.get_feature_view("people"), rows)
+    few = {"features": ["people:photo"], "entities": {"id": list(range(1_000, 1_100))}}
+    assert running.ask(few).status == 200, "so much is thought of a row"
+    mixed = {"features": ["people:photo"], "entities": {"id": [*range(30), *range(1_000, 2_000)]}}
+    del mixed["entities"]["id"][1_000:]
+    with others(running) as found:
+        for _ in range(2):
+            answer = running.ask(mixed)
+            assert answer.status == 413, answer.body
+    assert {status for status, _ in found} == {200}
+    assert running.ask(few).status == 200
+
+
+def test_when_redis_goes_away_all_who_stand_in_line_hear_of_it(running, own_redis):
+    assert running.ask(photos(8)).status == 200, "from now on it is known to be large"
+    statuses = []
+    threads = [threading.Thread(target=lambda: statuses.append(running.ask(photos(24)).status)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: running.store._heavy_waiting == 8, "all stand in line")
+    started = time.monotonic()
+    own_redis.signal(signal.SIGKILL)
+    for thread in threads:
+        thread.join(60)
+    assert statuses == [503] * 8
+    assert time.monotonic() - started < 12, "three seconds each would be twenty-four"
 
 
 class Deaf:

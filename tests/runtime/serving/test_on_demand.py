@@ -317,6 +317,33 @@ def test_an_error_may_be_the_requests_when_it_brought_values():
     )
 
 
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt", "GeneratorExit", "__import__('asyncio').CancelledError"])
+def test_a_function_that_would_end_the_server_has_failed_like_any_other(raised):
+    text = f"def function(inputs):\n    raise {raised}\n"
+    view = rebuilt(text, "python", Int64, sources=(REQUEST,))
+    (problem,) = problems(view)
+    assert "its function raised" in problem
+
+    async def ask():
+        await Transformer([view]).compute("function", {"number": [1]}, {"number": "Int64"}, 1)
+
+    with pytest.raises(CannotCompute, match="its function raised"):
+        asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given"),
+    [(Float64, "np.array(5)"), (Int64, "np.array(5)"), (Array(Int64), "[np.array(3)] * len(inputs['number'])")],
+)
+def test_what_cannot_even_be_read_is_the_functions_fault(dtype, given):
+    view = rebuilt(f"def function(inputs):\n    return {{'out': {given}}}\n", "python", dtype, sources=(REQUEST,))
+    (problem,) = problems(view)
+    assert "what its function gave cannot be read" in problem
+    with pytest.raises(CannotCompute, match="cannot be read") as refused:
+        OnDemandView(view).compute({"number": [1, 2]}, 2)
+    assert not refused.value.clients_fault
+
+
 @pytest.mark.parametrize(("known", "broken", "clients"), [([1, 2], 1, False), ([1, None], None, True), ([None, 1], 1, False)])
 def test_an_error_on_complete_values_of_the_stores_own_is_the_functions(known, broken, clients):
     def function(inputs):

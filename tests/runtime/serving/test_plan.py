@@ -13,6 +13,7 @@ from feast.infra.online_stores.helpers import _mmh3
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.question import PlanRefused
 from feature_runtime.serving.refused import MOST_ERRORS, Refused
+from feature_runtime.serving.values import WrongType, event_time
 
 DESCRIPTION = {
     "project": "shop",
@@ -237,6 +238,13 @@ def test_what_cannot_be_served_is_refused_by_name(description, name):
         message = "feature service 'v1': the view 'world' cannot be served: the registry does not have it"
     with pytest.raises(PlanRefused, match=message):
         Plan(description)
+
+
+def test_a_time_of_more_nanoseconds_than_a_second_has_is_no_time():
+    assert event_time(b"\x08\x01\x10\x01") == (1, 1, "1970-01-01T00:00:01.000000001Z")
+    for nanos in (b"\xff" * 9 + b"\x01", b"\x80\x94\xeb\xdc\x03"):  # -1, and 10**9
+        with pytest.raises(WrongType):
+            event_time(b"\x08\x01\x10" + nanos)
 
 
 def test_planning_and_answering_do_not_need_feast():

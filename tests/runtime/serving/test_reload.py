@@ -213,7 +213,7 @@ def computed_view(tmp_path, view, name, text):
         f"    with open({str(tmp_path / 'calls')!r}, 'a') as calls:\n"
         f"        calls.write('x')\n"
         f"    {text}\n"
-        f"    return {{'double': [2 * (age or 0) for age in inputs['customers__age']]}}\n"
+        f"    return {{'double': [2 * (age or 0) for age in inputs['{view.name}__age']]}}\n"
     )
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -254,6 +254,36 @@ def test_a_new_function_that_never_ends_holds_up_nothing(shop, serving, tmp_path
     wait_for_a_look(running, "unchanged", after=looked(running, "unchanged") + 3)
     assert calls(tmp_path) == before, "it has ended, and that is enough"
     assert running.ask({"features": ["late:double"], "entities": {"customer_id": [1]}}).columns["double"]["values"] == [84]
+    running.stop()
+
+
+def test_a_service_of_others_that_cannot_be_answered_costs_nobody_else(shop, serving):
+    view = shop.store.get_feature_view("customers")
+    again = make_view(age=Int64)
+    again.name = again.projection.name = "again"
+    shop.apply(
+        again, FeatureService(name="twice", features=[view[["age"]], again[["age"]]]), FeatureService(name="v2", features=[view[["age"]]])
+    )
+    running = serving(shop, shop.contract("v1"))
+    refused = running.ask(question("twice"))
+    assert (refused.status, "two columns of the answer would be called age" in refused.json["detail"]) == (404, True)
+    assert running.ask(question("v2")).columns["age"]["values"] == [42]
+    with pytest.raises(PlanRefused, match="two columns of the answer"):
+        reloading.load(shop.reader, shop.contract("v1", "twice"))
+    running.stop()
+
+
+def test_a_computed_view_without_its_source_is_not_served_and_costs_nobody_else(shop, serving, tmp_path):
+    source = make_view(age=Int64)
+    source.name = source.projection.name = "later"
+    source.online = False
+    view = computed_view(tmp_path, source, "twice", "pass")
+    shop.apply(source, view, FeatureService(name="v2", features=[view]))
+    running = serving(shop, shop.contract("v1"))
+    for asked in ({"features": ["twice:double"], "entities": {"customer_id": [1]}}, question("v2")):
+        refused = running.ask(asked)
+        assert (refused.status, "not online" in refused.json["detail"]) == (404, True), refused.body
+    assert running.ask(question("v1")).columns["age"]["values"] == [42]
     running.stop()
 
 

@@ -240,6 +240,11 @@ def test_connections_are_encrypted_and_nobody_else_is_trusted(kind, servers, fak
         connect("strange")
 
 
+def test_what_cannot_be_a_name_is_told_at_once():
+    with pytest.raises(UnicodeError):
+        asyncio.run(asyncio.wait_for(Names().addresses("redis..svc", 6379), 20))
+
+
 def test_a_name_that_is_looked_up_for_ever_has_the_address_it_had(monkeypatch):
     resolve, hanging, asked = socket.getaddrinfo, threading.Event(), []
 
