@@ -30,8 +30,7 @@ async def main() -> None:
     store = FeatureStore(
         "feature-store",
         FeatureStoreArgs(plan=plan, cluster=cluster.eks),
-        # Nothing is made where the cluster lacks something.
-        pulumi.ResourceOptions(providers=[account.provider, cluster.provider], depends_on=[cluster]),
+        pulumi.ResourceOptions(providers=[account.provider, cluster.provider], depends_on=[cluster]),  # or it lacks something
     )
     for name, value in store.outputs.items():
         pulumi.export(name, value)
