@@ -4,8 +4,8 @@ A view's window starts some hours before the end of its last one, for rows that 
 that was loaded, for a snapshot that came later still. What was loaded is recorded in the online store, beside the values.
 A view that was never loaded with its present schema is loaded from the start of its ttl; `--backfill` loads only such
 views. A window never ends in the future and never reaches back beyond the ttl, so whoever has left is not loaded. A
-killed run is simply done again. A run fails, once everything is loaded, when rows of a window were left out, and without
-`--backfill` also when a source has stopped producing rows.
+killed run is simply done again. A run fails, once everything is loaded, when a source cannot be read or rows of a window were
+left out, and without `--backfill` also when a source has stopped producing rows.
 """
 
 import os
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import redis.exceptions
+import sqlalchemy.exc
 from feast import FeatureStore, FeatureView
 
 from feature_runtime.loading.by_feast import load_by_feast
@@ -31,11 +32,12 @@ from feature_runtime.loading.window import Window, aware, window_of
 from feature_runtime.offline_store.source import ViewSource, check_sources
 from feature_runtime.online_store.load_records import Claim, LoadRecord, LoadRecords, schema_sha256
 from feature_runtime.progress import say
-from feature_runtime.refusal import Refusal
+from feature_runtime.refusal import NOT_YET, Refusal
 from feature_runtime.registry.access import Lock, loading, open_store
 from feature_runtime.retrying import first_line, with_retries
 from feature_runtime.settings import feature_repo_directory
 
+STORES_FAIL = (redis.exceptions.RedisError, sqlalchemy.exc.SQLAlchemyError)
 LEAST_MEMORY_MIB = 16
 MOST_HOURS = 10_000_000
 """A thousand years: more than any history holds."""
@@ -69,8 +71,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     results = {}
     for number, name in enumerate(names, 1):
         say(f"materialize: view {number} of {len(names)}: {name}")
-        with loading(store, name, wait_seconds=arguments.wait_for_others_seconds) as lock:
-            results[name] = run.load(name, lock)
+        try:
+            with loading(store, name, wait_seconds=arguments.wait_for_others_seconds) as lock:
+                results[name] = run.load(name, lock)
+        except Refusal as refusal:
+            # A store that is away is away for all, and each view would wait for it.
+            if len(names) == 1 or refusal.exit_code == NOT_YET or isinstance(refusal.__cause__, STORES_FAIL):
+                raise
+            say(f"materialize: error: {refusal}")
+            results[name] = {"loaded": False, "reason": str(refusal)}
+            run.left_out.append(str(refusal))
     result = {"backfill": arguments.backfill, "views": results}
     # Last of all: one bad source must keep no other view from being loaded, nor its own last rows.
     problems = list(map(str, run.left_out))

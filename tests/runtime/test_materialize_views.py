@@ -125,6 +125,17 @@ def test_a_pushed_value_that_is_newer_stays_and_an_older_one_is_replaced(repo, m
     assert online(repo, ["pushed:turnover"], {"shop_id": "a"}, {"shop_id": "b"}) == [[9.0, 2.5]]
 
 
+def test_a_source_that_cannot_be_read_keeps_no_other_view_from_being_loaded(repo, materialize):
+    shop, file = Entity(name="shop", join_keys=["shop_id"]), FileSource(name="broken", path="broken.parquet", timestamp_field="at")
+    fields = [Field(name="shop_id", dtype=String), Field(name="turnover", dtype=Float32)]
+    FeatureStore(repo_path=str(repo)).apply([shop, file, FeatureView(name="broken", entities=[shop], source=file, schema=fields)])
+    (repo / "broken.parquet").write_bytes(b"not Parquet")
+    outcome = materialize("--views", "broken", "plain")
+    assert "the source 'broken'" in outcome.error
+    views = outcome.result["views"]
+    assert (views["broken"]["loaded"], views["plain"]["loaded"]) == (False, True)
+
+
 def test_two_dead_sources_are_both_named_after_all_views_are_loaded(repo, materialize):
     put(repo, [("a", 1, 0.5, [], NOW - timedelta(days=3))])
     outcome = materialize()
