@@ -67,8 +67,11 @@ def registered_contract(store: FeatureStore, definitions_sha256: str, *, refresh
 
 
 def sha256_of_registered(registered: Contract) -> str:
-    """Digest of all that a registry says, whatever the text of the definitions that it was written from."""
-    said = {key: value for key, value in registered.items() if key != "definitions_sha256"}
+    """Digest of all that a registry says of what is served, whatever the text of the definitions that it was written from.
+
+    Without the sources: they are described by their place in the environment's bucket, which servers are not told.
+    """
+    said = {key: value for key, value in registered.items() if key not in ("definitions_sha256", "sources")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

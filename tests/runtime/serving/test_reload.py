@@ -146,6 +146,17 @@ def leave_word(shop):
     shop.store.registry.apply_project(project, commit=True)
 
 
+def test_a_registry_is_whole_for_a_server_that_is_not_told_the_bucket(shop_of, monkeypatch):
+    view = make_view(age=Int64)
+    view.batch_source.file_options.uri = "s3://features/customers.parquet"
+    shop = shop_of(customer, view, FeatureService(name="v1", features=[view]))
+    monkeypatch.setenv("OFFLINE_STORE_BUCKET", "features")
+    leave_word(shop)
+    monkeypatch.delenv("OFFLINE_STORE_BUCKET")
+    shop.reader.refresh_registry()
+    assert recorded.is_whole(shop.reader)
+
+
 def test_a_registry_that_is_being_applied_to_is_not_served_before_that_is_done(shop, serving):
     leave_word(shop)
     running = serving(shop, shop.contract("v1"), registry_seconds=0.05)
