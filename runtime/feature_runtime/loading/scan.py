@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,9 +10,10 @@ from feast import FeatureView
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
 from feature_runtime.loading.window import Window
-from feature_runtime.offline_store.rows import BEGINNING, PER_SECOND, TIME, Span, field_column, span_of, whole_numbers
+from feature_runtime.offline_store.rows import TIME, Span, field_column, moment_of_epoch, span_of, whole_numbers
 from feature_runtime.offline_store.source import LeftOut, ViewSource
 from feature_runtime.online_store.keys import key_types
+from feature_runtime.value_types.arrow_forms import PER_SECOND
 
 
 @dataclass(kw_only=True)
@@ -48,7 +49,7 @@ class Scan:
             self.rows += batch.num_rows
             seen = pc.min_max(whole_numbers(batch[TIME])).as_py()
             per_microsecond = PER_SECOND[batch[TIME].type.unit] // PER_SECOND["us"]
-            oldest, newest = (BEGINNING + timedelta(microseconds=seen[end] // per_microsecond) for end in ("min", "max"))
+            oldest, newest = (moment_of_epoch(seen[end] // per_microsecond) for end in ("min", "max"))
             self.newest = max(filter(None, (self.newest, newest)))
             self.oldest = min(filter(None, (self.oldest, oldest)))
             if DUMMY_ENTITY_ID in key_types(self.view):

@@ -7,7 +7,6 @@ from feast import FeatureView
 
 from feature_runtime.online_store.load_records import LoadRecord, schema_sha256
 
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 """No window starts before: Feast's event timestamps hold no earlier year."""
 

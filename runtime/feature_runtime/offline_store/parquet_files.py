@@ -27,8 +27,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_runtime.offline_store.rows import LEAST, MOST, PER_SECOND, Span
+from feature_runtime.offline_store.rows import LEAST, MOST, Span
 from feature_runtime.retrying import first_line
+from feature_runtime.value_types.arrow_forms import PER_SECOND
 
 BATCH_ROWS = 32_768
 READ_BYTES = 4 << 20

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+from feature_runtime.value_types.arrow_forms import PER_SECOND
+
 LEAST, MOST = -(2**63) + 1, 2**63 - 1
 """Of the whole numbers that are times."""
 TIME = "t"
@@ -69,6 +70,11 @@ def span_of(earliest: datetime | None, latest: datetime) -> Span:
 def epoch_microseconds(moment: datetime) -> int:
     """A moment in microseconds since 1970, exactly."""
     return (moment - BEGINNING) // timedelta(microseconds=1)
+
+
+def moment_of_epoch(microseconds: int) -> datetime:
+    """The moment so many microseconds after the beginning of 1970; what `epoch_microseconds` counts."""
+    return BEGINNING + timedelta(microseconds=microseconds)
 
 
 def unit_of(*kinds: pa.DataType) -> str:

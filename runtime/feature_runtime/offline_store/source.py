@@ -6,7 +6,7 @@ Only files (parquet, local or on S3) are looked into; other kinds of sources are
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from feast.data_format import ParquetFormat
 
 from feature_runtime.offline_store.parquet_files import UNKNOWN, File, Misfit, ParquetFiles, common_type, converted
 from feature_runtime.offline_store.rows import (
-    BEGINNING,
     CREATED,
-    PER_SECOND,
     TIME,
     Span,
     field_column,
     in_utc,
+    moment_of_epoch,
     span_of,
     unit_of,
     whole_numbers,
@@ -34,6 +33,7 @@ from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import has_aws_role
+from feature_runtime.value_types.arrow_forms import PER_SECOND
 from feature_runtime.value_types.columns import arrow_type, as_column, misfit
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
@@ -243,7 +243,7 @@ class ViewSource:
                 newest = max([*(moment * scale for moment in moments), *([] if newest is None else [newest])], default=None)
         except UNREADABLE as error:
             raise self.refusal(error) from None
-        return None if newest is None else BEGINNING + timedelta(microseconds=newest // 1_000)
+        return None if newest is None else moment_of_epoch(newest // 1_000)
 
     def refusal(self, error: BaseException) -> Refusal:
         """What went wrong while the source was read, and the remedy."""

@@ -1,11 +1,12 @@
 """What the smoke test asks of one service, and what the history says must come back: the skew probe's comparison, of a few entities."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from feature_runtime.offline_store.joined_view import joined_views
+from feature_runtime.offline_store.rows import moment_of_epoch
 from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.offline_store.vector import Vector
@@ -142,7 +143,4 @@ def comparable(vector: Vector) -> Vector:
 
 
 def _text(microseconds: int | None) -> str | None:
-    return None if microseconds is None else (EPOCH + timedelta(microseconds=microseconds)).isoformat()
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+    return None if microseconds is None else moment_of_epoch(microseconds).isoformat()

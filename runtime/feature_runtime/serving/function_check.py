@@ -6,11 +6,10 @@ runs on samples of its inputs' types, within a time limit, and again only when i
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import lru_cache
-from threading import Thread
 from typing import Any
 
 from feast import OnDemandFeatureView
@@ -18,6 +17,7 @@ from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView 
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureViewSpec
 from feast.types import from_value_type
 
+from feature_runtime.daemon_threads import in_daemon_thread
 from feature_runtime.retrying import first_line
 from feature_runtime.serving.functions import CannotCompute, OnDemandView, WrongOutput
 
@@ -74,21 +74,7 @@ def _run(spec: bytes, keys: tuple[tuple[str, str], ...]) -> str | None:
 
 @lru_cache(maxsize=1_000)
 def _started(spec: bytes, keys: tuple[tuple[str, str], ...]) -> tuple[Future[Any], float]:
-    return _beside(lambda: _problem(spec, dict(keys))), time.monotonic() + SECONDS
-
-
-def _beside(action: Callable[[], Any]) -> Future[Any]:
-    """Run it in a thread that does not keep the process from ending."""
-    future: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(action())
-        except BaseException as error:  # noqa: BLE001  functions may raise anything
-            future.set_exception(error)
-
-    Thread(target=work, name="on-demand-check", daemon=True).start()
-    return future
+    return in_daemon_thread("on-demand-check", _problem, spec, dict(keys)), time.monotonic() + SECONDS
 
 
 def _problem(spec: bytes, keys: Mapping[str, str]) -> str | None:

@@ -18,7 +18,7 @@ SAME_IN_ARROW = {"Bool", "Bytes", "Float32", "Float64", "ImageBytes", "Int32", "
 FROM_JSON = {row.name: row.from_json for row in TYPES.values() if row.request}
 
 
-WHOLE_NUMBERS = {"Int32": 2**31, "Int64": 2**63}
+WHOLE_NUMBERS = {row.name: 2 ** (row.column.kind.bit_width - 1) for row in TYPES.values() if row.column.kind in (pa.int32(), pa.int64())}
 """The types of whole numbers, and the first that each cannot hold."""
 
 

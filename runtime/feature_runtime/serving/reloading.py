@@ -6,15 +6,13 @@ end: what may hang runs in daemon threads.
 """
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from feast import FeatureStore, OnDemandFeatureView
 
+from feature_runtime.daemon_threads import in_daemon_thread
 from feature_runtime.gate.recorded import is_whole
 from feature_runtime.progress import say
 from feature_runtime.retrying import first_line
@@ -24,14 +22,15 @@ from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.question import PlanRefused
 from feature_runtime.serving.server import FeatureServer
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 LOOK_SECONDS = 30.0
 """A registry that has not been read by then is given up, until the next look connects anew."""
 SETTLED_SECONDS = 0.5
 """Between two readings of a registry that nobody says is whole."""
 MOST_GIVEN_UP = 10
 """Looks that still hang: with so many there is no further one."""
-
-Given = TypeVar("Given")
 
 
 class HalfApplied(Exception):
@@ -97,23 +96,6 @@ def _refresh(store: FeatureStore) -> None:
         raise RuntimeError("Feast could not read it, and does not say why")
 
 
-def _in_thread(function: Callable[..., Given], *arguments: Any) -> "Future[Given]":
-    """Run it in a thread that no process waits for at its end, as a pool's threads are."""
-    call: Future[Given] = Future()
-
-    def run() -> None:
-        call.set_running_or_notify_cancel()
-        try:
-            result = function(*arguments)
-        except BaseException as error:  # noqa: BLE001  whatever it is, who waits hears of it, and is not ended by it
-            call.set_exception(error if isinstance(error, Exception) else RuntimeError(first_line(error)))
-        else:
-            call.set_result(result)
-
-    threading.Thread(target=run, daemon=True, name="registry").start()
-    return call
-
-
 class _Looks:
     """Looks at the registry, one after the other, each within a time."""
 
@@ -134,7 +116,7 @@ class _Looks:
             raise TimeoutError(f"{len(self._hanging)} earlier looks have not ended")
         # While it is read, and after it hung, it is the thread's alone.
         store, self._store = self._store, None
-        call = _in_thread(self._load, store, loaded)
+        call = in_daemon_thread("registry", self._load, store, loaded)
         try:
             self._store, loaded = await asyncio.wait_for(asyncio.wrap_future(call), LOOK_SECONDS)
         except TimeoutError:

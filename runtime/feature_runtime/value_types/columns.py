@@ -4,6 +4,7 @@ A list's null is what `WithinList` says: NaN among floats, null among moments an
 A set has each value once, in order. What is trained on and what is served are both made from this form.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_runtime.value_types import Parsed, UnknownType, WithinList, parse
-from feature_runtime.value_types.arrow_forms import MOMENT, is_list
+from feature_runtime.value_types.arrow_forms import MOMENT, PER_SECOND, is_list
 
 
 def arrow_type(dtype: Any) -> pa.DataType | None:
@@ -167,16 +168,21 @@ def as_list(values: list[Any], kind: Parsed) -> list[Any] | None:
 def from_python(values: list[Any], dtype: Any) -> pa.Array:
     """A column of values that are in the form of their type, maps as dicts."""
     kind = parse(dtype)
-    return pa.array([_with_pairs(value, kind) for value in values], _arrow(kind))
+    return pa.array([_each(value, kind, _with_pairs) for value in values], _arrow(kind))
 
 
-def _with_pairs(value: Any, kind: Parsed) -> Any:
+def _each(value: Any, kind: Parsed, change: Callable[[Any, Parsed], Any]) -> Any:
+    """A value with all plain ones within it changed; nulls stay."""
     if value is None:
         return None
     if kind.inner:
-        return [_with_pairs(item, kind.inner) for item in value]
+        return [_each(item, kind.inner, change) for item in value]
     if kind.fields:
-        return {name: _with_pairs(value[name], inner) for name, inner in kind.fields}
+        return {name: _each(value[name], inner, change) for name, inner in kind.fields}
+    return change(value, kind)
+
+
+def _with_pairs(value: Any, _: Parsed) -> Any:
     return list(value.items()) if isinstance(value, dict) else value
 
 
@@ -196,10 +202,6 @@ def incomplete(column: pa.Array, dtype: Any) -> int:
     return as_column(column, kind).null_count - column.null_count if column.flatten().null_count else 0
 
 
-SECOND = 1_000_000
-"""In microseconds."""
-
-
 def countable(kind: pa.DataType) -> pa.DataType:
     """A type with moments as numbers: Python's calendar has not all of them."""
     if pa.types.is_timestamp(kind):
@@ -215,14 +217,8 @@ def pylist(column: pa.Array, dtype: Any) -> list[Any]:
         return column.to_pylist()  # type: ignore[no-any-return]
     except (ValueError, OverflowError):
         kind = parse(dtype)
-        return [_in_seconds(value, kind) for value in column.cast(countable(column.type)).to_pylist()]
+        return [_each(value, kind, _in_seconds) for value in column.cast(countable(column.type)).to_pylist()]
 
 
 def _in_seconds(value: Any, kind: Parsed) -> Any:
-    if value is None:
-        return None
-    if kind.inner:
-        return [_in_seconds(item, kind.inner) for item in value]
-    if kind.fields:
-        return {name: _in_seconds(value[name], inner) for name, inner in kind.fields}
-    return value // SECOND if kind.row and kind.row.column.kind == MOMENT else value
+    return value // PER_SECOND["us"] if kind.row and kind.row.column.kind == MOMENT else value
