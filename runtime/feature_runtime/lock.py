@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the lock file; the result says what changed."""
     repo = feature_repo_directory()
-    definitions = load_definitions(repo)
+    definitions = load_definitions(repo, renew=not arguments.check)
     new = contract_of_definitions(repo, definitions)
     path = repo / contract.LOCK_FILE
     text = contract.render(new)

@@ -30,6 +30,7 @@ from feast.repo_operations import get_repo_files, parse_repo
 from pydantic import ValidationError
 
 from feature_runtime.contract import definition_files
+from feature_runtime.definitions.completing import Completed, complete
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
@@ -47,11 +48,13 @@ class Definitions:
     """What the feature repo defines: Feast's objects, and the project they belong to.
 
     `places` maps the name of an object in the contract (`views.employee_features`) to the `file:line` that defines it.
+    `completed` is what they do not say, and what was found for it.
     """
 
     project: str
     contents: RepoContents
     places: dict[str, str] = field(default_factory=dict)
+    completed: tuple[Completed, ...] = ()
 
     @property
     def entities(self) -> list[Entity]:
@@ -118,10 +121,11 @@ def _check_variables_of(section: str, path: Path) -> None:
         check_yaml_variables(part)
 
 
-def load_definitions(repo: Path, *, only_compared: bool = False) -> Definitions:
-    """Import every Python file of the feature repo and collect what they define.
+def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = False) -> Definitions:
+    """Import every Python file of the feature repo, collect what they define, and complete it as Feast does.
 
     With `only_compared`, what nothing enforces is let pass: a revision that had permissions can be compared with one without.
+    With `renew`, what the data tell is read again, as when the contract is written.
 
     Raises:
         Refusal: a file does not import, a name is defined twice, a view says too little to be locked, or who may read what
@@ -146,8 +150,11 @@ def load_definitions(repo: Path, *, only_compared: bool = False) -> Definitions:
     if not contents.projects:
         contents.projects.append(Project(name=project))
     _add_request_sources(contents)
-    definitions = Definitions(project=project, contents=contents, places=_named_places(contents, places))
-    check_views(definitions, places)
+    completion = complete(contents, places, repo, renew=renew)
+    definitions = Definitions(
+        project=project, contents=contents, places=_named_places(contents, places), completed=tuple(completion.completed)
+    )
+    check_views(definitions, places, completion.problems)
     check_services(definitions, places)
     return definitions
 

@@ -4,7 +4,7 @@ Errors name the file, the line and the object.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,40 +78,32 @@ def check_names(contents: RepoContents, places: dict[int, str]) -> None:
                 )
 
 
-def check_views(definitions: "Definitions", places: dict[int, str]) -> None:
-    """Refuse views that say too little to be locked, or that the server could not compute."""
+def check_views(definitions: "Definitions", places: dict[int, str], problems: Sequence[str] = ()) -> None:
+    """Refuse views that say too little to be locked, or that the server could not compute; `problems` are known already."""
     if not definitions.views:
         raise Refusal("the feature repo defines no feature view.")
     join_keys = {view.name: stored_view(view, view.name)["join_keys"] for view in definitions.views}
+    known = {DUMMY_ENTITY_NAME, *(entity.name for entity in definitions.entities)}
+    found = list(problems)
     for view in [*definitions.views, *definitions.on_demand_views]:
-        if not view.features:
-            raise Refusal(
-                f"{places.get(id(view), view.name)}: the feature view {view.name!r} declares no schema. "
-                "List its fields: what models receive is decided here, not by whatever the file contains."
-            )
+        computed = isinstance(view, OnDemandFeatureView)
+        place = f"{places.get(id(view), view.name)}: the {'on-demand ' if computed else ''}feature view {view.name!r}"
+        if computed and not view.features:
+            found.append(f"{place} declares no schema. List its fields: what models receive is decided here, not by what a function gives.")
         names = [column.name for column in [*view.entity_columns, *view.features]]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise Refusal(
-                f"{places.get(id(view), view.name)}: the feature view {view.name!r} has two fields named "
-                f"{', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last."
-            )
-        columns = {column.name for column in view.entity_columns}
-        if isinstance(view, OnDemandFeatureView):
-            if problems := on_demand.problems(view, join_keys):
-                raise Refusal(f"{places.get(id(view), view.name)}: the on-demand feature view {view.name!r}: {'; '.join(problems)}.")
-            continue
-        known = {DUMMY_ENTITY_NAME, *(entity.name for entity in definitions.entities)}
-        if nameless := sorted(set(view.entities) - known):
-            raise Refusal(
+            found.append(f"{place} has two fields named {', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last.")
+        if computed:
+            # Without its sources nothing can be said of what it computes.
+            if not problems and view.features and (wrong := on_demand.problems(view, join_keys)):
+                found.append(f"{place}: {'; '.join(wrong)}.")
+        elif nameless := sorted(set(view.entities) - known):
+            found.append(
                 f"{places.get(id(view), view.name)}: no variable of a module holds the entity {', '.join(nameless)} of the feature view "
                 f"{view.name!r}. Assign it to one: definitions are what the modules' variables hold."
             )
-        keys = {entity.join_key for entity in definitions.entities if entity.name in view.entities}
-        if missing := sorted(keys - columns):
-            raise Refusal(
-                f"{places.get(id(view), view.name)}: the schema of the feature view {view.name!r} lacks its join key "
-                f"{', '.join(missing)}. Add a Field for it."
-            )
+    if found:
+        raise Refusal(" ".join(found), problems=found)
 
 
 def check_services(definitions: "Definitions", places: dict[int, str]) -> None:

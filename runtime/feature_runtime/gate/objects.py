@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from feature_runtime.gate.comparison import Comparison, Description
 from feature_runtime.gate.features import MEANING
-from feature_runtime.gate.rule import BREAKING, INFO, WARNING, Hit, rule
+from feature_runtime.gate.rule import BREAKING, INFO, WARNING, Hit, Severity, rule
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SECTIONS = ("entities", "sources", "views", "services")
@@ -43,13 +43,14 @@ def undocumented(c: Comparison) -> Iterator[Hit]:
 @rule(
     "F062",
     "a new name is not lower case with underscores, or differs from another one by case only",
-    BREAKING,
+    WARNING,
+    but="breaking when it differs by case only from a feature that its view has already",
     why="references (`view:feature`, `view@v2`), metrics and look-ups take it for another",
-    remedy="Rename it: ^[a-z][a-z0-9_]*$.",
+    remedy="Rename it while nobody reads it: ^[a-z][a-z0-9_]*$. Else nothing: it is served as it is.",
 )
 def badly_named(c: Comparison) -> Iterator[Hit]:
-    """Names of new objects and features. What is in use keeps its name: renaming it would break more."""
-    for section in SECTIONS:
+    """Names of new objects and features, which nobody reads yet; no reader ever sees those of sources."""
+    for section in DOCUMENTED:
         taken = {name.lower(): name for name in sorted(c.new.section(section), reverse=True)}
         for name, _ in c.added(section):
             yield from _badly(f"{section}.{name}", name, taken)
@@ -59,7 +60,7 @@ def badly_named(c: Comparison) -> Iterator[Hit]:
         taken = {feature.lower(): feature for feature in sorted(features, key=lambda feature: feature not in before, reverse=True)}
         for feature in features:
             if feature not in before:
-                yield from _badly(f"views.{view}.{feature}", feature, taken)
+                yield from _badly(f"views.{view}.{feature}", feature, taken, BREAKING if taken[feature.lower()] in before else None)
 
 
 @rule(
@@ -89,11 +90,12 @@ def feast_changed(c: Comparison) -> Iterator[Hit]:
         yield Hit("feast_version", f"Feast was {before}, is now {after}")
 
 
-def _badly(place: str, name: str, taken: dict[str, str]) -> Iterator[Hit]:
-    if not NAME.fullmatch(name):
+def _badly(place: str, name: str, taken: dict[str, str], doubled: Severity | None = None) -> Iterator[Hit]:
+    """What is wrong with a name; `doubled` is how bad it is that it differs by case only from another."""
+    if (other := taken.get(name.lower(), name)) != name:
+        yield Hit(place, f"the names {name} and {other} differ by case only", doubled)
+    elif not NAME.fullmatch(name):
         yield Hit(place, f"the name {name!r} is not {NAME.pattern}")
-    elif (other := taken.get(name.lower(), name)) != name:
-        yield Hit(place, f"the names {name} and {other} differ by case only")
 
 
 def _retagged(before: Description, after: Description) -> list[str]:

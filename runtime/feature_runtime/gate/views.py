@@ -103,8 +103,9 @@ def ttl_extended(c: Comparison) -> Iterator[Hit]:
 @rule(
     "F042",
     "a view's ttl is None",
-    BREAKING,
-    why="Feast's incremental materialization fails on it at the first run",
+    WARNING,
+    but="breaking when the view had one",
+    why="its values count for ever, and stock Feast's incremental materialization fails on it",
     remedy="Write `timedelta(0)` if values never age.",
 )
 def ttl_missing(c: Comparison) -> Iterator[Hit]:
@@ -114,7 +115,7 @@ def ttl_missing(c: Comparison) -> Iterator[Hit]:
         loaded = after["kind"] in {"batch", "stream"} and after["online"]
         known = name in old and (old[name].get("ttl_seconds", 0) is None or not c.old.complete)
         if loaded and after["ttl_seconds"] is None and not known:
-            yield Hit(f"views.{name}", f"the ttl of {name} is None")
+            yield Hit(f"views.{name}", f"the ttl of {name} is None: its values count for ever", BREAKING if name in old else WARNING)
 
 
 def _taken(side: Snapshot, service: Description) -> set[str]:

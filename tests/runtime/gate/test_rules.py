@@ -36,6 +36,7 @@ PERMISSION = """from feast.permissions.permission import Permission
 from feast.permissions.policy import RoleBasedPolicy
 readers = Permission(name="readers", name_patterns=["stats"], policy=RoleBasedPolicy(roles=["reader"]))
 """
+SPARE2 = 'spare2 = FeatureView(name="spare2", entities=[driver], ttl=None, source=trips_file, schema=[Field(name="driver_id", dtype=Int64), Field(name="idle", dtype=Int64)])\n'
 WHOLE = 'whole_v1 = FeatureService(name="whole_v1", features=[profile], description="All of a view.", owner="pricing")\n'
 STATS_TTL = '    ttl=timedelta(days=7),\n    source=trips_file,\n    schema=[\n        Field(name="driver_id", dtype=Int64),\n        Field(name="rating"'
 
@@ -269,6 +270,7 @@ CASES = {
     "ttl extended": ("F041", "views.stats", WARNING, [ttl("timedelta(days=14)")]),
     "ttl for ever": ("F041", "views.stats", WARNING, [ttl("timedelta(0)")]),
     "ttl None": ("F042", "views.stats", BREAKING, [ttl("None")]),
+    "ttl None of a new view": ("F042", "views.spare2", WARNING, [d(WHOLE, f"{SPARE2}{WHOLE}")]),
     "keys fade": ("F043", "stores.key_ttl_seconds", BREAKING, [y("key_ttl_seconds: 1000000", "key_ttl_seconds: 90000")]),
     "another file": ("F050", "sources.customers_file", WARNING, [d("data/customers.parquet", "data/clients.parquet")]),
     "another bucket": ("F050", "sources.customers_file", BREAKING, [d("data/customers.parquet", "s3://theirs/customers.parquet")]),
@@ -320,10 +322,21 @@ CASES = {
     "bad name": (
         "F062",
         "services.FareV2",
-        BREAKING,
+        WARNING,
         [d(WHOLE, f'{WHOLE}fare_v2 = FeatureService(name="FareV2", features=[stats[["rating"]]])\n')],
     ),
-    "bad name of a feature": ("F062", "views.stats.Trips", BREAKING, [d(TRIPS, f'{TRIPS},\n        Field(name="Trips", dtype=Int64)')]),
+    "bad name of a feature": (
+        "F062",
+        "views.stats.idle-hours",
+        WARNING,
+        [d(TRIPS, f'{TRIPS},\n        Field(name="idle-hours", dtype=Int64)')],
+    ),
+    "name of a feature in other case": (
+        "F062",
+        "views.stats.Trips",
+        BREAKING,
+        [d(TRIPS, f'{TRIPS},\n        Field(name="Trips", dtype=Int64)')],
+    ),
     "unversioned service": (
         "F065",
         "services.fare",
@@ -386,6 +399,23 @@ def test_nothing_changed_is_no_finding(base, registered, findings, edited):
 
 def test_a_first_deployment_breaks_nothing(base, findings):
     assert BREAKING not in findings(Snapshot(), base).values()
+
+
+def test_a_first_deployment_breaks_nobody_whatever_names_and_ttls_it_has(edited, findings):
+    named = d(TRIPS, f'{TRIPS},\n        Field(name="Trips", dtype=Int64),\n        Field(name="mean radius (cm)", dtype=Int64)')
+    service = d(WHOLE, f'{WHOLE}fare_v2 = FeatureService(name="Fare-V2", features=[stats[["rating"]]])\n')
+    new = edited.edit(ttl("None"), named, service, d('name="trips_file"', 'name="data/Trips 1.parquet"')).snapshot()
+    found = findings(Snapshot(), new)
+    assert BREAKING not in found.values()
+    named = {place for rule, place in found if rule == "F062"}
+    assert named == {"services.Fare-V2", "views.stats.Trips", "views.stats.trips", "views.stats.mean radius (cm)"}
+    assert found["F042", "views.stats"] == WARNING
+    assert not {rule for rule, _ in findings(new, new)} & {"F062", "F042"}
+
+
+def test_no_name_of_a_source_breaks_anybody(edited, base, findings):
+    found = findings(base, edited.edit(d('name="trips_file"', 'name="data/Trips 1.parquet"')).snapshot())
+    assert BREAKING not in found.values()
 
 
 @pytest.mark.parametrize(
