@@ -4,11 +4,14 @@ Pure. The actions are the fewest that reading the sources takes; https://docs.aw
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from feast_eks.workload import Object
 
 POD_IDENTITY_SERVICE = "pods.eks.amazonaws.com"
+WILDCARD = re.compile(r"\*\*/?|\*|\?|\[[^]]+]")
+"""What readers take for a pattern in a key; `**/` is any folders, or none."""
 
 
 def partition(region: str) -> str:
@@ -67,14 +70,14 @@ def irsa_trust(*, cluster_arn: str, issuer: str, namespace: str, service_account
 
 
 def read_sources(*, bucket: str, sources: Sequence[str], region: str) -> str:
-    """Reading the sources of the feature views, each a file or a folder of files, and nothing else in the bucket."""
+    """Reading the sources of the feature views, and nothing else in the bucket: each a file, a folder of files, or a pattern of such."""
     bucket_name = bucket_arn(bucket, region)
     return _document(
         {
             "Sid": "ReadSources",
             "Effect": "Allow",
             "Action": "s3:GetObject",
-            "Resource": [f"{bucket_name}/{key}" for source in sources for key in (source, f"{source}/*")],
+            "Resource": [f"{bucket_name}/{key}" for key in _unique(key for source in sources for key in _readable(source))],
         },
         {
             "Sid": "ListSources",
@@ -83,9 +86,39 @@ def read_sources(*, bucket: str, sources: Sequence[str], region: str) -> str:
             "Resource": bucket_name,
             # IfExists: a question about one key has no prefix. If it is denied, S3 says of a missing key that it is forbidden,
             # on which readers give up a folder. So names in the bucket can be listed; what is in other objects cannot be read.
-            "Condition": {"StringLikeIfExists": {"s3:prefix": [prefix for source in sources for prefix in (source, f"{source}/*")]}},
+            "Condition": {"StringLikeIfExists": {"s3:prefix": _unique(key for source in sources for key in _listed(source))}},
         },
     )
+
+
+def _readable(source: str) -> list[str]:
+    """The keys that a source stands for: its own, what lies below it, and what it matches as a pattern."""
+    keys = [_literal(source)]
+    if WILDCARD.search(source):
+        literals = [_literal(text) for text in WILDCARD.split(source)]
+        wildcards = ["*" if found[0].startswith("*") else "?" for found in WILDCARD.finditer(source)]
+        keys.append("".join(part for pair in zip(literals, [*wildcards, ""], strict=True) for part in pair))
+    return [key for own in keys for key in (own, f"{own}/*")]
+
+
+def _listed(source: str) -> list[str]:
+    """What is listed to find the files of a source: the folder that it is, or that its pattern begins with."""
+    own = _literal(source)
+    found = WILDCARD.search(source)
+    folder = _literal(source[: found.start()]).rpartition("/")[0] if found else ""
+    return [own, f"{own}/*", *([f"{folder}/*" if folder else "*"] if found else [])]
+
+
+def _literal(text: str) -> str:
+    """Text in which policies see no wildcards and no variables.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+    """
+    return re.sub(r"[$*?]", r"${\g<0>}", text)
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
 
 
 def decrypt(*, key_arn: str, region: str) -> str:

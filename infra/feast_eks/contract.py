@@ -49,11 +49,13 @@ def definitions_sha256(feature_repo: Path) -> str:
     return digest_of_files(feature_repo, "**/*.py")
 
 
-def read_contract(feature_repo: Path) -> Contract:
+def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
     """Read the contract and prove that it was written from the definitions beside it.
 
+    `bucket` is the offline store's, where its name is known: definitions may spell it out.
+
     Raises:
-        Refusal: no lock file, an unknown format, or definitions that changed since it was written.
+        Refusal: no lock file, an unknown format, definitions that changed since it was written, or files of one machine.
     """
     path = f"{feature_repo.name}/{LOCK_FILE}"
     try:
@@ -74,12 +76,38 @@ def read_contract(feature_repo: Path) -> Contract:
             for name, service in lock["services"].items()
         },
         ttl_seconds={name: ceil(view["ttl_seconds"] or 0) for name, view in lock["views"].items()},
-        sources=tuple(sorted({source["file"] for source in lock["sources"].values() if "file" in source})),
+        sources=tuple(sorted(set(_keys(lock["sources"], bucket)))),
         join_keys=frozenset(_join_keys(lock)),
         freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
         online=frozenset(name for name, view in lock["views"].items() if view["online"]),
         schedules=_schedules(lock["views"]),
     )
+
+
+def _keys(sources: dict[str, dict[str, Any]], bucket: str | None) -> Iterator[str]:
+    """What the sources are in the offline store's bucket; those that lie elsewhere are none of it.
+
+    Raises:
+        Refusal: a file of the machine on which the contract was written; names all.
+    """
+    own, problems = f"s3://{bucket}/" if bucket else "", []
+    for name, source in sorted(sources.items()):
+        location = source.get("location", "")
+        if own and location.startswith(own):
+            yield location.removeprefix(own).strip("/")
+        elif location.startswith("/"):
+            problems.append(
+                Problem(
+                    path=f"source {name}, path",
+                    value=location,
+                    rule="a path relative to the feature repo, or an address such as s3://…: pods have no other files",
+                    remedy="write e.g. data/sales.parquet, which is sales.parquet in the offline store's bucket, and run `make lock`",
+                )
+            )
+        elif "file" in source and not location:
+            yield source["file"]
+    if problems:
+        raise Refusal("feature definitions", problems)
 
 
 def _join_keys(lock: dict[str, Any]) -> Iterator[str]:

@@ -39,7 +39,7 @@ def plan_feature_store(project_directory: Path) -> Plan:
     """
     settings = load_settings(project_directory)
     feature_repo = project_directory / "feature_repo"
-    contract = read_contract(feature_repo)
+    contract = read_contract(feature_repo, bucket=settings.offline_store.bucket_name)
     _refuse_unknown_entities(settings, contract)
     return Plan(
         settings=settings,

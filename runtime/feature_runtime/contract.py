@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_runtime.refusal import Refusal
+from feature_runtime.settings import offline_store_uri
 
 LOCK_FILE = "contract.lock.json"
 FORMAT_VERSION = 2
@@ -95,7 +96,21 @@ def read_unchecked(feature_repo: Path) -> Contract:
         raise Refusal(f"{LOCK_FILE} is no JSON ({error}). Write it again with `make lock`.") from None
     if not isinstance(contract, dict) or contract.get("format_version") != FORMAT_VERSION:
         raise Refusal(f"{LOCK_FILE} is not of format {FORMAT_VERSION}. Write it again with `make lock`.")
+    _place_sources(contract.get("sources", {}))
     return contract
+
+
+def _place_sources(sources: dict[str, Any]) -> None:
+    """Say of sources whose address is spelled out which of them lie in this environment's offline store.
+
+    They alone have a file there: older locks gave what lies elsewhere one, too.
+    """
+    own = offline_store_uri()
+    for source in sources.values():
+        if location := source.get("location"):
+            source.pop("file", None)
+            if own and location.startswith(own):
+                source["file"] = source.pop("location").removeprefix(own).strip("/")
 
 
 def as_registered(contract: Contract) -> Contract:

@@ -145,9 +145,10 @@ class SmokeSettings:
         )
 
 
-def offline_store_bucket() -> str:
-    """The bucket that the sources lie in; empty on a laptop."""
-    return os.environ.get("OFFLINE_STORE_BUCKET", "")
+def offline_store_uri() -> str:
+    """What the addresses of sources in the offline store's bucket begin with; empty on a laptop, which has none."""
+    bucket = os.environ.get("OFFLINE_STORE_BUCKET", "")
+    return f"s3://{bucket}/" if bucket else ""
 
 
 def offline_store_endpoint() -> str:

@@ -67,7 +67,7 @@ def test_the_service_names_its_fields_so_that_a_new_one_does_not_change_it():
         ({"OFFLINE_STORE_ENDPOINT_URL": "http://s3:1"}, "data/employee_attrition.parquet", ""),
     ],
 )
-def test_the_environment_decides_where_the_source_is(monkeypatch, environment, path, endpoint):
+def test_the_source_is_beside_the_definitions_on_a_laptop_and_in_the_bucket_in_the_cluster(monkeypatch, environment, path, endpoint):
     for name in ("OFFLINE_STORE_BUCKET", "OFFLINE_STORE_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

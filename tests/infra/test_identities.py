@@ -1,9 +1,11 @@
 """The table of who may do what, and that everything which enforces it says the same."""
 
 import json
+import re
 
 import pytest
 
+from feast_eks import aws_policies
 from feast_eks.identities import APPLY, CHECK, COMMANDS, IDENTITIES, MATERIALIZE, REGISTRY_ROLES, SERVE, SMOKE_TEST, store_environment
 from feast_eks.offline_store import offline_store_environment
 from tests.infra.engine import ACCOUNT, ISSUER, KEY_ARN, run_program
@@ -99,6 +101,38 @@ def test_a_role_reads_the_sources_and_nothing_else(deployed, mode):
         assert read["Resource"] == [f"{bucket}/employee_attrition.parquet", f"{bucket}/employee_attrition.parquet/*"], name
         assert (listing["Action"], listing["Resource"]) == ("s3:ListBucket", bucket)
         assert listing["Condition"]["StringLikeIfExists"]["s3:prefix"] == ["employee_attrition.parquet", "employee_attrition.parquet/*"]
+
+
+def allows(patterns, text):
+    """Whether one of a policy's patterns matches, as IAM reads them."""
+
+    def as_regex(pattern):
+        parts = re.split(r"(\$\{[$*?]\}|[*?])", pattern)
+        return "".join({"*": ".*", "?": "."}.get(part, re.escape(part[2] if part[:2] == "${" else part)) for part in parts)
+
+    return any(re.fullmatch(as_regex(pattern), text) for pattern in patterns)
+
+
+@pytest.mark.parametrize(
+    ("source", "read", "listed", "closed"),
+    [
+        ("pay/s.parquet", ["pay/s.parquet"], [], ["pay/t.parquet", "s.parquet"]),
+        ("pay/history", ["pay/history/2026/a.parquet"], ["pay/history/"], ["pay/other/a.parquet"]),
+        ("pay/*.parquet", ["pay/a.parquet"], ["pay/", "pay/*.parquet/"], ["people/a.parquet", "pay/a.csv"]),
+        ("pay/**/a*.parquet", ["pay/a1.parquet", "pay/2026/01/a1.parquet"], ["pay/", "pay/2026/"], ["people/a.parquet"]),
+        ("pay/year=*/part", ["pay/year=2026/part/a.parquet"], ["pay/", "pay/year=2026/part/"], ["pay/all/part/a.parquet"]),
+        ("day[0-9].parquet", ["day1.parquet", "day[0-9].parquet"], [""], ["days.parquet.bak", "day12.parquet"]),
+        ("a?.parquet", ["a1.parquet", "a?.parquet"], [""], ["a12.parquet"]),
+        ("${aws:username}.parquet", ["${aws:username}.parquet"], [], ["somebody.parquet"]),
+    ],
+)
+def test_a_role_reads_what_a_pattern_matches_and_lists_the_folder_that_it_begins_with(source, read, listed, closed):
+    policy = json.loads(aws_policies.read_sources(bucket="b", sources=[source], region="eu-west-1"))
+    objects, lists = policy["Statement"]
+    prefixes = lists["Condition"]["StringLikeIfExists"]["s3:prefix"]
+    assert [key for key in read if not allows(objects["Resource"], f"arn:aws:s3:::b/{key}")] == []
+    assert [key for key in closed if allows(objects["Resource"], f"arn:aws:s3:::b/{key}")] == []
+    assert [prefix for prefix in listed if not allows(prefixes, prefix)] == []
 
 
 def test_a_role_decrypts_with_the_one_key_and_through_s3_only(deployed, mode):

@@ -117,7 +117,7 @@ def test_a_feature_stands_on_one_line_of_the_lock_file():
         ("s3://features/employee_attrition.parquet", "employee_attrition.parquet"),
         ("s3://features/pay/history/", "pay/history"),
         ("data/pay/history", "pay/history"),
-        ("elsewhere/pay.parquet", "pay.parquet"),
+        ("elsewhere/pay.parquet", "elsewhere/pay.parquet"),
     ],
 )
 def test_a_source_is_named_by_its_place_in_the_offline_store_whatever_the_bucket(monkeypatch, path, key):

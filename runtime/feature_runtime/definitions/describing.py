@@ -16,9 +16,9 @@ from feast.permissions.permission import Permission
 
 from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256, seconds, service_sha256
 from feature_runtime.definitions.feature_repo import OWN_PREFIX, Definitions
+from feature_runtime.definitions.file_places import place_of
 from feature_runtime.definitions.transformations import sha256_of_source
 from feature_runtime.refusal import Refusal
-from feature_runtime.settings import offline_store_bucket
 
 Description = dict[str, Any]
 
@@ -81,6 +81,7 @@ def describe_entity(entity: Entity) -> Description:
 def describe_source(source: DataSource) -> Description:
     """Where its rows are, without the environment's bucket, and which columns say when they were true."""
     path = str(getattr(source, "path", None) or "")
+    key, location = place_of(path) if path else ("", "")
     table = getattr(source, "table", None) or getattr(source, "query", None)
     schema = getattr(source, "schema", None)
     batch_source = getattr(source, "batch_source", None)
@@ -90,8 +91,8 @@ def describe_source(source: DataSource) -> Description:
         "created_timestamp_column": source.created_timestamp_column,
         **_set(
             # The bucket is the environment's; which file of it, is the contract's.
-            file=_key(path) if path else "",
-            location=path if "://" in path and not path.startswith(_places()) else "",
+            file=key,
+            location=location,
             table=str(table) if table else "",
             batch_source=batch_source.name if batch_source else "",
             schema=_fields(schema) if isinstance(schema, list) else [],
@@ -247,16 +248,3 @@ def _documentation(described: Any) -> dict[str, Any]:
 def _set(**values: Any) -> dict[str, Any]:
     """Those that are not empty, 0 or false."""
     return {name: value for name, value in values.items() if value}
-
-
-def _places() -> tuple[str, ...]:
-    bucket = offline_store_bucket()
-    return (f"s3://{bucket}/", "data/") if bucket else ("data/",)
-
-
-def _key(path: str) -> str:
-    """Where a source lies in the offline store, a file or a folder: what follows the bucket, or a laptop's `data/`."""
-    for place in _places():
-        if path.startswith(place):
-            return path.removeprefix(place).strip("/")
-    return path.rstrip("/").rsplit("/", 1)[-1]

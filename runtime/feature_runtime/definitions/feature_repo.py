@@ -31,6 +31,7 @@ from pydantic import ValidationError
 
 from feature_runtime.contract import definition_files
 from feature_runtime.definitions.completing import Completed, complete
+from feature_runtime.definitions.file_places import Copy, place_sources, refuse_misplaced
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
@@ -132,15 +133,18 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
             is said, which nothing enforces.
     """
     project = _project_name(repo)
-    with _clean_copy(repo) as copy:
+    with _clean_copy(repo) as made:
+        copy = made.directory
         files = get_repo_files(copy)
         for file in files:
             check_assignments(file, copy)
         modules = {file: _import(file, copy) for file in files}
         contents = parse_repo(copy)
         places = _places(modules, copy)
+        misplaced = place_sources(contents, made)
     if not only_compared:
         refuse_unenforced(repo / CONFIG_FILE, [permission.name for permission in contents.permissions])
+        refuse_misplaced(misplaced)
     check_names(contents, places)
     projects = {declared.name for declared in contents.projects} or {project}
     if projects != {project}:
@@ -170,13 +174,14 @@ def _project_name(repo: Path) -> str:
 
 
 @contextmanager
-def _clean_copy(repo: Path) -> Iterator[Path]:
+def _clean_copy(repo: Path) -> Iterator[Copy]:
     """A copy of the repo's files as the working directory and first on the import path, for as long as it is needed."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix=COPY_PREFIX) as directory:
-        copy = Path(directory).resolve()
+        made = Copy(root=Path(directory).resolve(), repo=repo)
+        copy = made.directory
         # Only what the cluster gets is copied, so that a definition which reads another file fails here and not there.
-        for path in definition_files(repo):
+        for path in [repo / CONFIG_FILE, *definition_files(repo)]:
             target = copy / path.relative_to(repo)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -185,7 +190,7 @@ def _clean_copy(repo: Path) -> Iterator[Path]:
         os.chdir(copy)
         importlib.invalidate_caches()
         try:
-            yield copy
+            yield made
         finally:
             os.chdir(before)
             sys.path.remove(str(copy))
@@ -204,13 +209,21 @@ def _import(file: Path, copy: Path) -> Any:
     except (Exception, SystemExit) as error:  # noqa: BLE001  definitions may raise anything
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
         line = f"{Path(frames[-1].filename).relative_to(copy)}:{frames[-1].lineno}" if frames else str(relative)
-        raise Refusal(f"{line}: the definitions do not import: {first_line(error)}") from None
+        remedy = (
+            f". Only the Python files and {CONFIG_FILE} go to the cluster: put what it holds into a module." if _lacks(error, copy) else ""
+        )
+        raise Refusal(f"{line}: the definitions do not import: {first_line(error).replace(f'{copy}/', '')}{remedy}") from None
     origin = Path(getattr(module, "__file__", None) or "").resolve()
     if origin != file:
         raise Refusal(
             f"{relative}: its name is taken by the installed module {module.__name__}, so it would be ignored. Give the file another name."
         )
     return module
+
+
+def _lacks(error: BaseException, copy: Path) -> bool:
+    """Whether definitions asked for a file of the repo that is no definition."""
+    return isinstance(error, FileNotFoundError) and (copy / str(error.filename)).is_relative_to(copy)
 
 
 def _places(modules: dict[Path, Any], copy: Path) -> dict[int, str]:

@@ -1,18 +1,11 @@
 """Where the history lies: a file, a folder of files that grows by one a day, and a file in a folder."""
 
-import os
-
 from feast import Field, FileSource, RequestSource
 from feast.types import Float64, String
 
-bucket = os.environ.get("OFFLINE_STORE_BUCKET")
-root = f"s3://{bucket}" if bucket else "data"
-endpoint = os.environ.get("OFFLINE_STORE_ENDPOINT_URL") if bucket else None
-
 cards = FileSource(
     name="cards",
-    path=f"{root}/cards/history.parquet",
-    s3_endpoint_override=endpoint,
+    path="data/cards/history.parquet",
     timestamp_field="valid_from",
     created_timestamp_column="written_at",
     # What the bank's system calls it.
@@ -21,15 +14,13 @@ cards = FileSource(
 
 merchants = FileSource(
     name="merchants",
-    path=f"{root}/merchants",
-    s3_endpoint_override=endpoint,
+    path="data/merchants",
     timestamp_field="event_timestamp",
 )
 
 visits = FileSource(
     name="visits",
-    path=f"{root}/visits.parquet",
-    s3_endpoint_override=endpoint,
+    path="data/visits.parquet",
     timestamp_field="event_timestamp",
     created_timestamp_column="created",
 )
