@@ -7,6 +7,7 @@ from feature_runtime import contract
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.definitions.file_places import local_sources
+from feature_runtime.definitions.overview import overview
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import feature_repo_directory
@@ -34,6 +35,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise Refusal(f"{contract.LOCK_FILE} is stale: {'; '.join(changes)}. {contract.REMEDY}", exit_code=STALE, changes=changes)
     if not fresh:
         path.write_text(text)
+    if not arguments.check:
+        say(overview(new, definitions))
     services = {name: [feature for _, feature, _ in s["features"]] for name, s in new["services"].items()}
     return {"lock": str(path), "changed": not fresh, "changes": changes, "services": services}
 

@@ -57,6 +57,8 @@ class Completion:
 
     completed: list[Completed] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unfinished: set[str] = field(default_factory=set)
+    """Views with problems: what is made of them cannot be judged."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class _Completing:
 
     def _problem(self, of: Any, text: str) -> None:
         kind = {"FeatureService": "feature service", "OnDemandFeatureView": "on-demand feature view"}.get(type(of).__name__, "feature view")
+        self._found.unfinished.add(of.name)
         self._found.problems.append(f"{self._places.get(id(of), of.name)}: the {kind} {of.name!r} {text}.")
 
 

@@ -22,6 +22,7 @@ from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
 from feast.base_feature_view import BaseFeatureView
 from feast.data_source import DataSource
 from feast.errors import FeastError
+from feast.labeling.label_view import LabelView
 from feast.permissions.permission import Permission
 from feast.project import Project
 from feast.repo_config import FeastConfigError, RepoConfig, load_repo_config
@@ -31,8 +32,8 @@ from pydantic import ValidationError
 
 from feature_runtime.contract import definition_files
 from feature_runtime.definitions.completing import Completed, complete
-from feature_runtime.definitions.file_places import Copy, place_sources, refuse_misplaced
-from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
+from feature_runtime.definitions.file_places import Copy, place_sources
+from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views, refuse
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
@@ -71,6 +72,11 @@ class Definitions:
     def on_demand_views(self) -> list[OnDemandFeatureView]:
         """Views that are computed when they are asked for."""
         return list(self.contents.on_demand_feature_views)
+
+    @property
+    def label_views(self) -> list[LabelView]:
+        """Views of labels, which nothing here loads or serves."""
+        return list(self.contents.label_views)
 
     @property
     def permissions(self) -> list[Permission]:
@@ -136,16 +142,13 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
     with _clean_copy(repo) as made:
         copy = made.directory
         files = get_repo_files(copy)
-        for file in files:
-            check_assignments(file, copy)
-        modules = {file: _import(file, copy) for file in files}
+        refuse(problem for file in files for problem in check_assignments(file, copy))
+        modules = _imported(files, copy)
         contents = parse_repo(copy)
         places = _places(modules, copy)
         misplaced = place_sources(contents, made)
     if not only_compared:
         refuse_unenforced(repo / CONFIG_FILE, [permission.name for permission in contents.permissions])
-        refuse_misplaced(misplaced)
-    check_names(contents, places)
     projects = {declared.name for declared in contents.projects} or {project}
     if projects != {project}:
         raise Refusal(
@@ -158,9 +161,33 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
     definitions = Definitions(
         project=project, contents=contents, places=_named_places(contents, places), completed=tuple(completion.completed)
     )
-    check_views(definitions, places, completion.problems)
-    check_services(definitions, places)
+    refuse(
+        [
+            *check_names(contents, places),
+            *([] if only_compared else misplaced),
+            *completion.problems,
+            *check_views(definitions, places, completion.unfinished),
+            *check_services(definitions, places, completion.unfinished),
+        ]
+    )
     return definitions
+
+
+def _imported(files: list[Path], copy: Path) -> dict[Path, Any]:
+    """The modules of all files.
+
+    Raises:
+        Refusal: some do not import; names all.
+    """
+    modules: dict[Path, Any] = {}
+    problems = []
+    for file in files:
+        try:
+            modules[file] = _import(file, copy)
+        except Refusal as refusal:
+            problems.append(str(refusal))
+    refuse(problems)
+    return modules
 
 
 def _project_name(repo: Path) -> str:
@@ -212,7 +239,7 @@ def _import(file: Path, copy: Path) -> Any:
         remedy = (
             f". Only the Python files and {CONFIG_FILE} go to the cluster: put what it holds into a module." if _lacks(error, copy) else ""
         )
-        raise Refusal(f"{line}: the definitions do not import: {first_line(error).replace(f'{copy}/', '')}{remedy}") from None
+        raise Refusal(f"{line}: the definitions do not import: {first_line(error).replace(f'{copy}/', '')}{remedy or '.'}") from None
     origin = Path(getattr(module, "__file__", None) or "").resolve()
     if origin != file:
         raise Refusal(

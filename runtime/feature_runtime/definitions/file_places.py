@@ -17,7 +17,6 @@ from feast import FeatureView, FileSource
 from feast.data_source import DataSource
 from feast.repo_contents import RepoContents
 
-from feature_runtime.refusal import Refusal
 from feature_runtime.settings import REPO_VARIABLE, offline_store_endpoint, offline_store_uri
 
 LAPTOP_BUCKET = "data"
@@ -97,18 +96,18 @@ def place_sources(contents: RepoContents, copy: Copy) -> list[str]:
         if not is_uri(path) and not is_local(path):
             normal, key = posixpath.normpath(path), _key(path)
             if key in ("", "."):
-                problems.append(f"the source {source.name!r} has the path {path!r}, a whole directory. Name a file or a folder below it")
+                problems.append(f"the source {source.name!r} has the path {path!r}, a whole directory. Name a file or a folder below it.")
             elif keys.setdefault(key, normal) != normal:
                 problems.append(
                     f"{keys[key]!r} and {normal!r} are two files on this machine, and one in the cluster: {key!r} in the offline "
-                    "store's bucket. Rename one"
+                    "store's bucket. Rename one."
                 )
             elif bucket_uri:
                 source.file_options.uri = f"{bucket_uri}{key}"
         elif bucket_uri and is_local(path):
-            problems.append(f"the source {source.name!r} has the path {path!r}, which is a file of another machine. {LOCAL_REMEDY}")
+            problems.append(f"the source {source.name!r} has the path {path!r}, which is a file of another machine. {LOCAL_REMEDY}.")
         elif problem := _unreadable(path):
-            problems.append(f"the source {source.name!r} has the path {path!r}: {problem}")
+            problems.append(f"the source {source.name!r} has the path {path!r}: {problem}.")
         if endpoint and bucket_uri and source.file_options.uri.startswith(bucket_uri):
             source.file_options.s3_endpoint_override = source.s3_endpoint_override or endpoint
     return problems
@@ -154,9 +153,3 @@ def _unreadable(path: str) -> str:
     except (ImportError, ValueError):
         return f"nothing here reads {scheme}://. Put the data on S3, or name a path relative to the feature repo"
     return ""
-
-
-def refuse_misplaced(problems: list[str]) -> None:
-    """Refuse definitions whose sources nothing can read, or not in this environment; all at once."""
-    if problems:
-        raise Refusal(f"{'; '.join(problems)}.", problems=problems)

@@ -4,11 +4,11 @@ Errors name the file, the line and the object.
 """
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feast import OnDemandFeatureView
+from feast import FeatureService, OnDemandFeatureView
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.repo_contents import RepoContents
 
@@ -21,22 +21,29 @@ from feature_runtime.serving.question import PlanRefused
 if TYPE_CHECKING:
     from feature_runtime.definitions.feature_repo import Definitions
 
+LABELS = "it is a label view, and nothing here loads or serves labels; take it out of the service, and give train-set the labels"
 DEFINING_CALLS = ("View", "FeatureService", "Entity", "Source")
 
 
-def check_assignments(file: Path, copy: Path) -> None:
-    """Refuse a variable to which two definitions are assigned: Python, and Feast after it, would only see the last."""
+def refuse(problems: Iterable[str]) -> None:
+    """Refuse definitions that have any problems, with all of them at once; each is a sentence that names its place."""
+    if found := list(dict.fromkeys(problems)):
+        raise Refusal(" ".join(found), problems=found)
+
+
+def check_assignments(file: Path, copy: Path) -> Iterator[str]:
+    """Variables to which two definitions are assigned: Python, and Feast after it, would only see the last."""
     relative = file.relative_to(copy)
     try:
         tree = ast.parse(file.read_text())
     except SyntaxError as error:
-        raise Refusal(f"{relative}:{error.lineno}: syntax error: {error.msg}") from None
+        yield f"{relative}:{error.lineno}: syntax error: {error.msg}."
+        return
     seen: dict[str, int] = {}
     for name, line in assignments(tree, only=DEFINING_CALLS):
         if name in seen:
-            raise Refusal(
-                f"{relative}:{line}: `{name}` is assigned again, so what line {seen[name]} defined is lost. Give one of them another name."
-            )
+            lost = f"so what line {seen[name]} defined is lost"
+            yield f"{relative}:{line}: `{name}` is assigned again, {lost}. Give one of them another name."
         seen[name] = line
 
 
@@ -55,8 +62,8 @@ def assignments(tree: ast.Module, only: tuple[str, ...] = ()) -> Iterator[tuple[
         yield from ((target.id, node.lineno) for target in node.targets if isinstance(target, ast.Name))
 
 
-def check_names(contents: RepoContents, places: dict[int, str]) -> None:
-    """Refuse two objects of one kind and one name; `places` has the `file:line` of objects by identity."""
+def check_names(contents: RepoContents, places: dict[int, str]) -> Iterator[str]:
+    """Two objects of one kind and one name; `places` has the `file:line` of objects by identity."""
     groups: list[tuple[str, list[Any]]] = [
         (
             "feature views",
@@ -72,70 +79,79 @@ def check_names(contents: RepoContents, places: dict[int, str]) -> None:
             # Feast looks names up without regard to case.
             other = seen.setdefault(defined.name.lower(), defined)
             if other is not defined:
-                raise Refusal(
+                yield (
                     f"two {kind} have the name {defined.name!r}: {places.get(id(other), 'one without a variable')} "
                     f"and {places.get(id(defined), 'one without a variable')}. Rename or remove one."
                 )
 
 
-def check_views(definitions: "Definitions", places: dict[int, str], problems: Sequence[str] = ()) -> None:
-    """Refuse views that say too little to be locked, or that the server could not compute; `problems` are known already."""
+def check_views(definitions: "Definitions", places: dict[int, str], unfinished: Collection[str] = ()) -> Iterator[str]:
+    """Views that say too little to be locked, or that the server could not compute; nothing of what is made of `unfinished` ones."""
     if not definitions.views:
-        raise Refusal("the feature repo defines no feature view.")
+        yield "the feature repo defines no feature view."
     join_keys = {view.name: stored_view(view, view.name)["join_keys"] for view in definitions.views}
     known = {DUMMY_ENTITY_NAME, *(entity.name for entity in definitions.entities)}
-    found = list(problems)
     for view in [*definitions.views, *definitions.on_demand_views]:
         computed = isinstance(view, OnDemandFeatureView)
-        place = f"{places.get(id(view), view.name)}: the {'on-demand ' if computed else ''}feature view {view.name!r}"
+        place = places.get(id(view), view.name)
         if computed and not view.features:
-            found.append(f"{place} declares no schema. List its fields: what models receive is decided here, not by what a function gives.")
+            yield (
+                f"{place}: the on-demand feature view {view.name!r} declares no schema. "
+                "List its fields: what models receive is decided here, not by what a function gives."
+            )
         names = [column.name for column in [*view.entity_columns, *view.features]]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            found.append(f"{place} has two fields named {', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last.")
-        if computed:
-            # Without its sources nothing can be said of what it computes.
-            if not problems and view.features and (wrong := on_demand.problems(view, join_keys)):
-                found.append(f"{place}: {'; '.join(wrong)}.")
-        elif nameless := sorted(set(view.entities) - known):
-            found.append(
-                f"{places.get(id(view), view.name)}: no variable of a module holds the entity {', '.join(nameless)} of the feature view "
+            yield (
+                f"{place}: the feature view {view.name!r} has two fields named "
+                f"{', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last."
+            )
+        whole = computed and view.features and not _uses(view.source_feature_view_projections.values(), unfinished)
+        if whole and (problems := on_demand.problems(view, join_keys)):
+            yield f"{place}: the on-demand feature view {view.name!r}: {'; '.join(problems)}."
+        if not computed and (nameless := sorted(set(view.entities) - known)):
+            yield (
+                f"{place}: no variable of a module holds the entity {', '.join(nameless)} of the feature view "
                 f"{view.name!r}. Assign it to one: definitions are what the modules' variables hold."
             )
-    if found:
-        raise Refusal(" ".join(found), problems=found)
 
 
-def check_services(definitions: "Definitions", places: dict[int, str]) -> None:
-    """Refuse services that Feast would complete from the registry when it applies, or never compare, or that no server could answer."""
+def _uses(projections: Iterable[Any], views: Collection[str]) -> bool:
+    return any(projection.name in views for projection in projections)
+
+
+def check_services(definitions: "Definitions", places: dict[int, str], unfinished: Collection[str] = ()) -> Iterator[str]:
+    """Services that Feast would complete from the registry when it applies, or never compare, or that no server could answer."""
+    computed = {view.name for view in definitions.on_demand_views if _uses(view.source_feature_view_projections.values(), unfinished)}
     for service in definitions.services:
+        place = f"{places.get(id(service), service.name)}: the feature service {service.name!r}"
         aliases: dict[str, set[bool]] = {}
         for projection in service.feature_view_projections:
             aliases.setdefault(projection.name, set()).add(projection.name_alias is None)
         if mixed := sorted(view for view, found in aliases.items() if len(found) > 1):
-            raise Refusal(
-                f"{places.get(id(service), service.name)}: the feature service {service.name!r} uses {', '.join(mixed)} both as it is and "
+            yield (
+                f"{place} uses {', '.join(mixed)} both as it is and "
                 "under another name. Feast applies that once and fails on it ever after. Give each use a name (`with_name`)."
             )
         if named := [feature for feature in service._features if isinstance(feature, str)]:  # noqa: SLF001  Feast resolves them when it applies
-            raise Refusal(
-                f"{places.get(id(service), service.name)}: the feature service {service.name!r} names {', '.join(named)} as text. "
+            yield (
+                f"{place} names {', '.join(named)} as text. "
                 "Name the view itself and list its features: what models receive is decided here, not by whatever the registry holds."
             )
-    _check_questions(definitions, places)
+    whole = [service for service in definitions.services if not _uses(service.feature_view_projections, {*unfinished, *computed})]
+    yield from _check_questions(definitions, whole, places)
 
 
-def _check_questions(definitions: "Definitions", places: dict[int, str]) -> None:
-    """Refuse services that no server could make its plan of: one such in the registry, and none would start or reload."""
+def _check_questions(definitions: "Definitions", services: Iterable[FeatureService], places: dict[int, str]) -> Iterator[str]:
+    """Services that no server could make its plan of: one such in the registry, and none would start or reload."""
     description = {
         "project": definitions.project,
         "views": {
             **{view.name: stored_view(view, view.name) for view in definitions.views},
             **{view.name: computed_view(view) for view in definitions.on_demand_views},
         },
+        "unserved": {view.name: LABELS for view in definitions.label_views},
     }
-    problems = []
-    for service in definitions.services:
+    for service in services:
         asked = service_as_asked(service)
         rules: set[str] = set()
         for full_names in (False, True):
@@ -145,8 +161,8 @@ def _check_questions(definitions: "Definitions", places: dict[int, str]) -> None
                 )
             except PlanRefused as refused:
                 rules.add(str(refused))
-        problems += [f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {rule}" for rule in sorted(rules)]
-    if problems:
-        raise Refusal(
-            f"{'; '.join(problems)}. No server could answer, or start with these definitions. Rename or retype in the views what is named."
-        )
+        for rule in sorted(rules):
+            yield (
+                f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {rule}. "
+                "No server could answer, or start with these definitions. Correct in the views, or in the service, what is named."
+            )
