@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise Refusal(f"{contract.LOCK_FILE} is stale: {'; '.join(changes)}. {contract.REMEDY}", exit_code=STALE, changes=changes)
     if not fresh:
         path.write_text(text)
-    services = {name: [feature for _, feature, _ in s["features"]] for name, s in new["services"].items()}
+    services = {name: contract.vector_names(service) for name, service in new["services"].items()}
     return {"lock": str(path), "changed": not fresh, "changes": changes, "services": services}
 
 

@@ -4,7 +4,7 @@ Errors name the file, the line and the object.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from feature_runtime.refusal import Refusal
 from feature_runtime.serving import on_demand
 from feature_runtime.serving.describing import computed_view, service_as_asked, stored_view
 from feature_runtime.serving.drafting import make_question
+from feature_runtime.serving.function_check import read_though_ambiguous
 from feature_runtime.serving.question import PlanRefused
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def check_views(definitions: "Definitions", places: dict[int, str]) -> None:
             )
         columns = {column.name for column in view.entity_columns}
         if isinstance(view, OnDemandFeatureView):
-            if problems := on_demand.problems(view, join_keys):
+            if problems := _sources_of_one_name(view) or on_demand.problems(view, join_keys) or _ambiguous(view, definitions, join_keys):
                 raise Refusal(f"{places.get(id(view), view.name)}: the on-demand feature view {view.name!r}: {'; '.join(problems)}.")
             continue
         known = {DUMMY_ENTITY_NAME, *(entity.name for entity in definitions.entities)}
@@ -112,6 +113,31 @@ def check_views(definitions: "Definitions", places: dict[int, str]) -> None:
                 f"{places.get(id(view), view.name)}: the schema of the feature view {view.name!r} lacks its join key "
                 f"{', '.join(missing)}. Add a Field for it."
             )
+
+
+def _sources_of_one_name(view: OnDemandFeatureView) -> list[str]:
+    names = [source.name for source in view.sources]
+    return [
+        f"it has two sources named {name!r}, of which Feast keeps the last. Read each by a view of its own name"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+
+
+def _ambiguous(view: OnDemandFeatureView, definitions: "Definitions", join_keys: Mapping[str, Any]) -> list[str]:
+    views = {one.name: one for one in definitions.views}
+    projections = view.source_feature_view_projections
+
+    def alike(_: str, names: Sequence[str]) -> bool:
+        # One column of one source, counted as long and found by the same keys.
+        said = [(views[name].batch_source, views[name].ttl, views[name].entities, projections[name].join_key_map) for name in names]
+        return all(one == said[0] for one in said)
+
+    return [
+        f"its function reads {name!r}, which is {' and '.join(columns)}: Feast gives it one when it serves and another when it trains. "
+        f"Read {' or '.join(repr(column) for column in columns if column != name)} instead"
+        for name, columns in read_though_ambiguous(view, join_keys, alike).items()
+    ]
 
 
 def check_services(definitions: "Definitions", places: dict[int, str]) -> None:
@@ -145,15 +171,11 @@ def _check_questions(definitions: "Definitions", places: dict[int, str]) -> None
     problems = []
     for service in definitions.services:
         asked = service_as_asked(service)
-        rules: set[str] = set()
-        for full_names in (False, True):
-            try:
-                make_question(
-                    description, asked["features"], asked["projections"], full_names=full_names, service=service.name, sha256=None
-                )
-            except PlanRefused as refused:
-                rules.add(str(refused))
-        problems += [f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {rule}" for rule in sorted(rules)]
+        try:
+            # What can be answered with full names can be served: without, only names collide.
+            make_question(description, asked["features"], asked["projections"], full_names=True, service=service.name, sha256=None)
+        except PlanRefused as refused:
+            problems.append(f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {refused}")
     if problems:
         raise Refusal(
             f"{'; '.join(problems)}. No server could answer, or start with these definitions. Rename or retype in the views what is named."
