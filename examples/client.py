@@ -23,7 +23,10 @@ def vectors(service: str, join_key: str, entities: list[int]) -> list[list[objec
     # By name only: what belongs to the service, the server knows. `store.get_feature_service` would look into a
     # registry, and a client has none.
     wanted = FeatureService(name=service, features=[])
-    answer = store.get_online_features(features=wanted, entity_rows=[{join_key: entity} for entity in entities]).to_dict()
+    rows = [{join_key: entity} for entity in entities]
+    # True where features of the service share a name.
+    full_names = contract.get("full_feature_names", False)
+    answer = store.get_online_features(features=wanted, entity_rows=rows, full_feature_names=full_names).to_dict()
     # By name, so that it does not matter in which order anything in between keeps them.
     return [[answer[name][row] for name, _ in contract["features"]] for row in range(len(entities))]
 

@@ -20,7 +20,9 @@ REQUEST_SECONDS = 5
 
 def vectors(server: str, contract: dict, join_key: str, entities: list[int]) -> np.ndarray:
     """One row per entity, the features in the order that the model was trained on; NaN for a value that is not there."""
-    body = json.dumps({"feature_service": contract["feature_service"], "entities": {join_key: entities}}).encode()
+    full_names = contract.get("full_feature_names", False)
+    asked = {"feature_service": contract["feature_service"], "entities": {join_key: entities}, "full_feature_names": full_names}
+    body = json.dumps(asked).encode()
     headers = {"Content-Type": "application/json", CONTRACT_HEADER: contract["sha256"]}
     request = urllib.request.Request(f"{server}/get-online-features", data=body, headers=headers)  # noqa: S310  the caller's own server
     try:
@@ -34,7 +36,7 @@ def vectors(server: str, contract: dict, join_key: str, entities: list[int]) -> 
     # A server that does not know the header would answer all the same.
     if served != contract["sha256"]:
         sys.exit(f"the server does not say that it serves the contract {contract['sha256']}, but {served}")
-    names = [name for _, name, _ in contract["features"]]
+    names = [f"{view}__{name}" if full_names else name for view, name, _ in contract["features"]]
     if answer["metadata"]["feature_names"] != [join_key, *names]:
         sys.exit(f"the server answers {answer['metadata']['feature_names']}, not {[join_key, *names]}")
     columns = [result["values"] for result in answer["results"][1:]]

@@ -21,7 +21,8 @@ def train(train_set: Path, label: str) -> dict[str, object]:
     """The model, and the contract: the service to ask for vectors, its features in order, and their sha256."""
     table = pq.read_table(train_set)
     contract = json.loads(table.schema.metadata[CONTRACT_KEY])
-    names = [name for _, name, _ in contract["features"]]
+    full_names = contract.get("full_feature_names", False)
+    names = [f"{view}__{name}" if full_names else name for view, name, _ in contract["features"]]
     # In the contract's order, and without names: what a server answers is a list of numbers. A value that is not there
     # is NaN, which this kind of model takes.
     vectors = table.select(names).to_pandas().astype("float64").to_numpy()

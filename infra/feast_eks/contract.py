@@ -26,7 +26,8 @@ REMEDY = "run `make lock`, read the diff of contract.lock.json (it is what model
 class Contract:
     """The parts of `contract.lock.json` that the program passes on.
 
-    `services` maps a feature service to `{"features": [[name, dtype], …], "sha256": …}` in the order a model receives.
+    `services` maps a feature service to `{"features": [[name, dtype], …], "sha256": …}` in the order a model receives, with
+    `"full_feature_names": true` where it must be asked so.
     `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever; `freshness_seconds` to how old the newest
     row of its source may be (its tag `freshness_hours`, else its ttl), without the views that have no such bound. `sources`
     are the keys in the offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name the
@@ -72,7 +73,8 @@ def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
     return Contract(
         project=lock["project"],
         services={
-            name: {"features": [[f, dtype] for _, f, dtype in service["features"]], "sha256": service["sha256"]}
+            name: {"features": _vector(service), "sha256": service["sha256"]}
+            | ({"full_feature_names": True} if service.get("full_feature_names") else {})
             for name, service in lock["services"].items()
         },
         ttl_seconds={name: ceil(view["ttl_seconds"] or 0) for name, view in lock["views"].items()},
@@ -108,6 +110,11 @@ def _keys(sources: dict[str, dict[str, Any]], bucket: str | None) -> Iterator[st
             yield source["file"]
     if problems:
         raise Refusal("feature definitions", problems)
+
+
+def _vector(service: dict[str, Any]) -> list[list[str]]:
+    full_names = service.get("full_feature_names", False)
+    return [[f"{view}__{feature}" if full_names else feature, dtype] for view, feature, dtype in service["features"]]
 
 
 def _join_keys(lock: dict[str, Any]) -> Iterator[str]:

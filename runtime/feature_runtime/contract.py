@@ -62,6 +62,12 @@ def service_sha256(features: list[list[str]]) -> str:
     return hashlib.sha256(json.dumps(features, separators=(",", ":")).encode()).hexdigest()
 
 
+def vector_names(service: dict[str, Any]) -> list[str]:
+    """What the columns of a service's vectors are called: with their views' names where the features' own names collide, as Feast does."""
+    full_names = service.get("full_feature_names", False)
+    return [f"{view}__{feature}" if full_names else feature for view, feature, _ in service["features"]]
+
+
 def render(contract: Contract) -> str:
     """The text of the lock file: sorted keys, ordered features one per line, as a diff reads best."""
     text = json.dumps(contract, indent=2, sort_keys=True)

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         path.write_text(text)
     if not arguments.check:
         say(overview(new, definitions))
-    services = {name: [feature for _, feature, _ in s["features"]] for name, s in new["services"].items()}
+    services = {name: contract.vector_names(service) for name, service in new["services"].items()}
     return {"lock": str(path), "changed": not fresh, "changes": changes, "services": services}
 
 

@@ -148,7 +148,7 @@ def _result(vectors: list[Vector], answers: dict[str, Answers]) -> dict[str, Any
         "replicas": sorted(answers),
         "services": {
             vector.service: {
-                "features": [[name, str(vector.dtypes[view, name])] for view, name in vector.features],
+                "features": [[name, str(vector.dtypes[feature])] for name, feature in zip(vector.names, vector.features, strict=True)],
                 "sha256": vector.sha256,
                 "vectors": first[vector.service],
             }

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     locked = contract.read(repo)
     vector = vector_of(arguments.service, locked, load_definitions(repo))
     check_sources([part.view for part in vector.parts], repo)
-    names = [name for _, name in vector.features]
+    names = vector.names
     expected = Expected(keys=vector.keys, requests=vector.requests, time=arguments.timestamp, taken=frozenset(names))
     filesystem, path, problem = _output(arguments.output, overwrite=arguments.overwrite)
     with tempfile.TemporaryDirectory(prefix="train-set-") as directory:
@@ -106,9 +106,12 @@ def _vectors(labels: Labels, vector: Vector, views: list[JoinedView], memory_mib
     """For every stretch of labels its rows of the file, and what the join said."""
     unit = time_unit(labels.time, views)
     joined = join(labels.keys(unit), views, JoinSettings(memory_mib=memory_mib, unit=unit))
+    # What a function made of a value of the request takes its place.
+    names = vector.names
+    kept = [name for name in labels.schema.names if name not in names]
     for own, found in _side_by_side(labels.batches(), joined):
         columns = values(vector, labels.asked(own), found)
-        yield pa.Table.from_arrays([*own.columns, *columns], [*own.schema.names, *(name for _, name in vector.features)]), found
+        yield pa.Table.from_arrays([*(own[name] for name in kept), *columns], [*kept, *names]), found
 
 
 def _side_by_side(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
@@ -123,18 +126,20 @@ def _side_by_side(left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch
 
 
 def _schema(labels: Labels, vector: Vector, locked: contract.Contract) -> pa.Schema:
-    own = [labels.schema.field(number) for number in range(len(labels.schema.names))]
+    names = vector.names
+    own = [field for field in labels.schema if field.name not in names]
     features = []
-    for feature in vector.features:
+    for name, feature in zip(names, vector.features, strict=True):
         kind = arrow_type(vector.dtypes[feature])
         if kind is None:
-            raise Refusal(f"the feature {feature[1]} is a {vector.dtypes[feature]}, which a file of vectors cannot hold. Leave it out.")
-        features.append(pa.field(feature[1], kind))
+            raise Refusal(f"the feature {name} is a {vector.dtypes[feature]}, which a file of vectors cannot hold. Leave it out.")
+        features.append(pa.field(name, kind))
     described = {
         "project": locked["project"],
         "feature_service": vector.service,
         "sha256": vector.sha256,
         "features": locked["services"][vector.service]["features"],
+        **({"full_feature_names": True} if vector.full_names else {}),
         "definitions_sha256": locked["definitions_sha256"],
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -147,7 +152,7 @@ class _Counted:
     def __init__(self, vector: Vector) -> None:
         self._vector = vector
         self.rows = 0
-        self.nulls = {name: 0 for _, name in vector.features}
+        self.nulls = dict.fromkeys(vector.names, 0)
         self.without = {part.name: 0 for part in vector.parts}
         self.without_any = 0
 

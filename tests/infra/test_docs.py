@@ -233,16 +233,18 @@ def test_the_example_runs_where_features_may_be_read(consumer):
     assert engine.one(":Job").inputs["metadata"]["namespace"] == namespace["name"]
 
 
-def test_the_client_orders_values_by_the_contract(monkeypatch, tmp_path):
+@pytest.mark.parametrize("full_names", [False, True])
+def test_the_client_orders_values_by_the_contract(monkeypatch, tmp_path, full_names):
     client = runpy.run_path(str(PROJECT / "examples" / "client.py"))
-    (tmp_path / "feature_services.json").write_text(json.dumps({"model": {"features": [["b", "Int64"], ["a", "Int64"]], "sha256": "0"}}))
+    contract = {"features": [["b", "Int64"], ["a", "Int64"]], "sha256": "0"} | ({"full_feature_names": True} if full_names else {})
+    (tmp_path / "feature_services.json").write_text(json.dumps({"model": contract}))
 
     class Store:
         def __init__(self, **_):
             pass
 
-        def get_online_features(self, *, features, entity_rows):
-            assert features.name == "model"
+        def get_online_features(self, *, features, entity_rows, full_feature_names):
+            assert (features.name, full_feature_names) == ("model", full_names)
             self.rows = entity_rows
             return self
 

@@ -145,7 +145,17 @@ def test_keys_that_differ_by_case_alone_are_sampled_as_they_belong_together(tmp_
 
 
 def test_entities_that_differ_are_named_as_a_request_names_them():
-    vector = Vector(service="s", sha256="", features=[("v", "f")], dtypes={("v", "f"): Int64}, parts=[], computed={}, keys={}, requests={})
+    vector = Vector(
+        service="s",
+        sha256="",
+        features=[("v", "f")],
+        full_names=False,
+        dtypes={("v", "f"): Int64},
+        parts=[],
+        computed={},
+        keys={},
+        requests={},
+    )
     tally = Tally()
     comparison = Comparison(vector=vector, views=[], ends={}, memory_mib=64)
     (found,) = comparison.compared({"f": {"values": [2]}}, [[[3]]], [{}])

@@ -18,7 +18,6 @@ from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha25
 from feature_runtime.definitions.feature_repo import OWN_PREFIX, Definitions
 from feature_runtime.definitions.file_places import place_of
 from feature_runtime.definitions.transformations import sha256_of_source
-from feature_runtime.refusal import Refusal
 
 Description = dict[str, Any]
 
@@ -64,7 +63,10 @@ def describe(
         "entities": {entity.name: describe_entity(entity) for entity in entities if not entity.name.startswith(OWN_PREFIX)},
         "sources": {source.name: describe_source(source) for source in sources if not source.name.startswith(OWN_PREFIX)},
         "views": {view.name: describe_view(view) for view in views},
-        "services": {service.name: describe_service(service, whole_views(service, every_view)) for service in services},
+        "services": {
+            service.name: describe_service(service, whole_views(service, every_view), _asked_keys(service, every_view))
+            for service in services
+        },
     }
     optional = {
         "on_demand_views": {view.name: describe_on_demand_view(view) for view in on_demand_views},
@@ -154,24 +156,17 @@ def describe_on_demand_view(view: OnDemandFeatureView) -> Description:
     }
 
 
-def describe_service(service: FeatureService, whole: Iterable[str]) -> Description:
+def describe_service(service: FeatureService, whole: Iterable[str], keys: Iterable[str] = ()) -> Description:
     """The vector: `[view, feature, type]` in the order in which a model receives them, and the digest of that.
 
-    `whole` are views that it takes without saying which of their features.
-
-    Raises:
-        Refusal: two features have one name.
+    `whole` are views that it takes without saying which of their features, `keys` what it is asked for by. Where two of all these
+    have one name the vector has `full_feature_names`.
     """
     projections = service.feature_view_projections
     features = [
         [projection.name_to_use(), feature.name, str(feature.dtype)] for projection in projections for feature in projection.features
     ]
-    names = [name for _, name, _ in features]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise Refusal(
-            f"the feature service {service.name!r} has two features of one name ({', '.join(twice)}): "
-            "a model could not tell them apart. Rename one in its view."
-        )
+    names = [*(name for _, name, _ in features), *keys]
     return {
         "features": features,
         "sha256": service_sha256(features),
@@ -182,6 +177,7 @@ def describe_service(service: FeatureService, whole: Iterable[str]) -> Descripti
             join_key_maps={p.name_to_use(): dict(p.join_key_map) for p in projections if p.join_key_map},
             whole_views=sorted(whole),
             precompute_online=service.precompute_online,
+            full_feature_names=len(set(names)) < len(names),
         ),
         **_documentation(service),
     }
@@ -191,6 +187,18 @@ def whole_views(service: FeatureService, views: Sequence[FeatureView | OnDemandF
     """The views that a service takes as they are; Feast shares the view's own list of features with it then."""
     lists = {id(kept) for view in views for kept in (view.features, view.projection.features)}
     return [projection.name_to_use() for projection in service.feature_view_projections if id(projection.features) in lists]
+
+
+def _asked_keys(service: FeatureService, views: Sequence[FeatureView | OnDemandFeatureView]) -> set[str]:
+    """The join keys that a request for a service has."""
+    named = {view.name: view for view in views}
+    read = [
+        source
+        for projection in service.feature_view_projections
+        for source in getattr(named.get(projection.name), "source_feature_view_projections", {"": projection}).values()
+        if source.name in named
+    ]
+    return {source.join_key_map.get(name, name) for source in read for name, _ in _columns(named[source.name])}
 
 
 def describe_permission(permission: Permission) -> Description:

@@ -4,7 +4,7 @@ Errors name the file, the line and the object.
 """
 
 import ast
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from feature_runtime.refusal import Refusal
 from feature_runtime.serving import on_demand
 from feature_runtime.serving.describing import computed_view, service_as_asked, stored_view
 from feature_runtime.serving.drafting import make_question
+from feature_runtime.serving.function_check import read_though_ambiguous
 from feature_runtime.serving.question import PlanRefused
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ def check_views(definitions: "Definitions", places: dict[int, str], unfinished: 
                 f"{', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last."
             )
         whole = computed and view.features and not _uses(view.source_feature_view_projections.values(), unfinished)
-        if whole and (problems := on_demand.problems(view, join_keys)):
+        if whole and (
+            problems := _sources_of_one_name(view) or on_demand.problems(view, join_keys) or _ambiguous(view, definitions, join_keys)
+        ):
             yield f"{place}: the on-demand feature view {view.name!r}: {'; '.join(problems)}."
         if not computed and (nameless := sorted(set(view.entities) - known)):
             yield (
@@ -117,6 +120,31 @@ def check_views(definitions: "Definitions", places: dict[int, str], unfinished: 
 
 def _uses(projections: Iterable[Any], views: Collection[str]) -> bool:
     return any(projection.name in views for projection in projections)
+
+
+def _sources_of_one_name(view: OnDemandFeatureView) -> list[str]:
+    names = [source.name for source in view.sources]
+    return [
+        f"it has two sources named {name!r}, of which Feast keeps the last. Read each by a view of its own name"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+
+
+def _ambiguous(view: OnDemandFeatureView, definitions: "Definitions", join_keys: Mapping[str, Any]) -> list[str]:
+    views = {one.name: one for one in definitions.views}
+    projections = view.source_feature_view_projections
+
+    def alike(_: str, names: Sequence[str]) -> bool:
+        # One column of one source, counted as long and found by the same keys.
+        said = [(views[name].batch_source, views[name].ttl, views[name].entities, projections[name].join_key_map) for name in names]
+        return all(one == said[0] for one in said)
+
+    return [
+        f"its function reads {name!r}, which is {' and '.join(columns)}: Feast gives it one when it serves and another when it trains. "
+        f"Read {' or '.join(repr(column) for column in columns if column != name)} instead"
+        for name, columns in read_though_ambiguous(view, join_keys, alike).items()
+    ]
 
 
 def check_services(definitions: "Definitions", places: dict[int, str], unfinished: Collection[str] = ()) -> Iterator[str]:
@@ -153,16 +181,11 @@ def _check_questions(definitions: "Definitions", services: Iterable[FeatureServi
     }
     for service in services:
         asked = service_as_asked(service)
-        rules: set[str] = set()
-        for full_names in (False, True):
-            try:
-                make_question(
-                    description, asked["features"], asked["projections"], full_names=full_names, service=service.name, sha256=None
-                )
-            except PlanRefused as refused:
-                rules.add(str(refused))
-        for rule in sorted(rules):
+        try:
+            # What can be answered with full names can be served: without, only names collide.
+            make_question(description, asked["features"], asked["projections"], full_names=True, service=service.name, sha256=None)
+        except PlanRefused as refused:
             yield (
-                f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {rule}. "
+                f"{places.get(id(service), service.name)}: the feature service {service.name!r}: {refused}. "
                 "No server could answer, or start with these definitions. Correct in the views, or in the service, what is named."
             )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 
+from feature_runtime.contract import vector_names
 from feature_runtime.gate.comparison import YES, Comparison, Description, Snapshot, tags, view_of
 from feature_runtime.gate.rule import BREAKING, NEW_SERVICE, WARNING, Hit, rule
 
@@ -12,13 +13,13 @@ VERSIONED = re.compile(r".*_v[0-9]+")
 
 
 def names(service: Description) -> list[str]:
-    """The features of a service in their order; a name stands for one feature (the contract refuses two)."""
-    return [name for _, name, _ in service["features"]]
+    """The columns of a service's vectors in their order; a name stands for one feature."""
+    return vector_names(service)
 
 
 def features(service: Description) -> dict[str, tuple[str, str]]:
-    """(the service's name for the view, type) by feature."""
-    return {name: (label, dtype) for label, name, dtype in service["features"]}
+    """(the service's name for the view, type) by column of the vector."""
+    return {name: (label, dtype) for name, (label, _, dtype) in zip(names(service), service["features"], strict=True)}
 
 
 def required_keys(side: Snapshot, service: Description) -> dict[str, str]:

@@ -164,8 +164,9 @@ def _schema_problems(schema: pa.Schema, expected: Expected) -> list[str]:
         kind = schema.field(expected.time).type
         if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
             problems.append(f"its column {expected.time!r} (the time of each label) is {kind}, not a timestamp")
+    # A request's value may have the name of what a function makes of it.
     taken = sorted(expected.taken & set(schema.names) - {expected.time} - expected.typed.keys())
-    if clash := taken + sorted(expected.taken & {expected.time, *expected.typed}):
+    if clash := taken + sorted(expected.taken & {expected.time, *expected.keys}):
         problems.append(f"its columns {', '.join(clash)} have the names of features: rename them")
     return problems
 

@@ -48,6 +48,7 @@ class Part:
 class Vector:
     """A service's vector in the contract's order, and everything it takes to make one.
 
+    With `full_names` its columns have their views' names too, since the features' own collide.
     `keys` are the join keys asked for and their types, `requests` the same for values that only a request has,
     `computed` the on-demand views by their name in the service.
     """
@@ -55,11 +56,17 @@ class Vector:
     service: str
     sha256: str
     features: list[Feature]
+    full_names: bool
     dtypes: dict[Feature, FeastType]
     parts: list[Part]
     computed: dict[str, OnDemandFeatureView]
     keys: dict[str, FeastType]
     requests: dict[str, FeastType]
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called, where they are served and in a file."""
+        return [f"{view}__{name}" if self.full_names else name for view, name in self.features]
 
 
 def vector_of(name: str, locked: Mapping[str, Any], definitions: Definitions) -> Vector:
@@ -99,6 +106,7 @@ def vector_of(name: str, locked: Mapping[str, Any], definitions: Definitions) ->
         service=name,
         sha256=locked["services"][name]["sha256"],
         features=features,
+        full_names=locked["services"][name].get("full_feature_names", False),
         dtypes=_dtypes(parts, computed),
         parts=parts,
         computed=computed,

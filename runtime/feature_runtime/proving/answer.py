@@ -17,7 +17,7 @@ def wrong_form(vector: Vector, columns: Columns | None) -> list[str]:
     """What is wrong with an answer's columns: their names and their order."""
     if columns is None:
         return ["the answer has not the form of Feast's API"]
-    wanted, keys = [name for _, name in vector.features], sorted(vector.keys)
+    wanted, keys = vector.names, sorted(vector.keys)
     wrong = [f"the feature {name} is missing" for name in sorted(set(wanted) - columns.keys())]
     wrong += [f"{name} is not in the contract" for name in sorted(columns.keys() - set(wanted) - set(keys))]
     if not wrong and list(columns) != [*keys, *wanted]:

@@ -136,11 +136,11 @@ class Comparison:
         }
         for position, known in enumerate(moments):
             found = []
-            for number, (view, name) in enumerate(self.vector.features):
+            for number, (name, (view, feature)) in enumerate(zip(self.vector.names, self.vector.features, strict=True)):
                 served = served_time(answer[name], position)
                 if view in unsure or (served is not None and view in self.ends and self._newer(view, served, known, pushed)):
                     continue
-                value, dtype = cell(answer[name], position), str(self.vector.dtypes[view, name])
+                value, dtype = cell(answer[name], position), str(self.vector.dtypes[view, feature])
                 right = any(_same(value, truth[number][position], dtype) for truth in truths)
                 found.append(Compared(name=name, value=value, offline=truths[0][number][position], right=right))
             yield found
@@ -162,7 +162,7 @@ class Comparison:
                 except (OSError, ValueError) as error:
                     said = f"{address}: {reason(error)}"
                     continue
-                if columns is not None and all(name in columns for _, name in self.vector.features):
+                if columns is not None and columns.keys() >= set(self.vector.names):
                     return columns
                 said = f"{address}: the answer has not the form of Feast's API, or lacks features"
             if time.monotonic() > deadline:

@@ -40,19 +40,19 @@ class Question:
         """The vectors of an answer that was asked for at `asked`, in contract order, and everything that is wrong with them."""
         service, columns = self.vector.service, columns_of(answer)
         wrong = [f"{service}: {problem}" for problem in wrong_form(self.vector, columns)]
-        if columns is None or any(name not in columns for _, name in self.vector.features):
+        if columns is None or not columns.keys() >= set(self.vector.names):
             return [], wrong
         count = len(self.entities)
         truths = self.known.truths(0, count, asked)
-        offline = {name: column for (_, name), column in zip(self.comparison.vector.features, truths[0], strict=True)}
+        offline = dict(zip(self.comparison.vector.names, truths[0], strict=True))
         times = self.known.times(asked)
         vectors = []
         for position, found in enumerate(self.comparison.compared(columns, truths, self.known.moments(0, count))):
             differing = {one.name: one for one in found if not one.right}
             vector: dict[str, Any] = {"entity": {name: json_form(value) for name, value in self.entities[position].items()}}
             vector |= {"online": [], "offline": [], "event_timestamp": _text(max(times[position].values(), default=None))}
-            for feature in self.vector.features:
-                name, dtype = feature[1], str(self.vector.dtypes[feature])
+            for name, feature in zip(self.vector.names, self.vector.features, strict=True):
+                dtype = str(self.vector.dtypes[feature])
                 value, status = cell(columns[name], position), cell(columns[name], position, "statuses")
                 problem = wrong_type(name, value, dtype) or _difference(differing.get(name)) or wrong_status(name, value, status)
                 if problem:

@@ -29,7 +29,8 @@ def request_body(vector: Vector, keys: Sequence[Key]) -> bytes:
     """The request for all of some entities at once."""
     entities = {name: [json_form(key[name]) for key in keys] for name in vector.keys}
     entities |= {name: [json_form(value)] * len(keys) for name, value in request_values(vector).items()}
-    return json.dumps({"feature_service": vector.service, "entities": entities}).encode()
+    asked: dict[str, Any] = {"feature_service": vector.service, "entities": entities}
+    return json.dumps(asked | ({"full_feature_names": True} if vector.full_names else {})).encode()
 
 
 def shown(key: Key) -> str:

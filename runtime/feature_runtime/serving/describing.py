@@ -160,7 +160,7 @@ def _service(description: Description, service: dict[str, Any]) -> dict[str, Any
         if _type(views[view], feature) is None:
             return f"its view {view!r} has no feature {feature!r}"
     try:
-        make_question(description, service["features"], service["projections"], full_names=False, service=None, sha256=None)
+        make_question(description, service["features"], service["projections"], full_names=True, service=None, sha256=None)
     except PlanRefused as refused:
         return str(refused)
     features = [

@@ -56,8 +56,10 @@ def make_question(
     request_data = tuple(EntityColumn(name, dtype) for name, dtype in sorted(draft.request_data.items()) if name not in draft.entities)
     made = tuple(Column(name, dtype, order[asked_as], position, json_decoder(dtype)) for name, asked_as, dtype, position in columns)
     names = [entity.name for entity in entities] + [column.name for column in made]
-    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
-        raise PlanRefused(f"two columns of the answer would be called {', '.join(twice)}")
+    # A feature's own name may be a request's field: its function gave it another value. A full name is one column of a train set.
+    taken = [*names, *(column.name for column in request_data)] if full_names else names
+    if twice := sorted(name for name, times in Counter(taken).items() if times > 1):
+        raise PlanRefused(f"two columns {'' if full_names else 'of the answer '}would be called {', '.join(twice)}")
     reads = tuple(draft.read_of(*read) for read in draft.reads.values())
     return Question(
         service=service,

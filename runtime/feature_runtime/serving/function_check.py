@@ -6,7 +6,8 @@ runs on samples of its inputs' types, within a time limit, and again only when i
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -54,12 +55,15 @@ def problem_of(view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Seque
 
     `join_keys` are those of its source views, by the view's name: [name, type]; a function sees them too.
     """
-    keys = {
+    return _run(view.to_proto().spec.SerializeToString(deterministic=True), tuple(sorted(_keys(view, join_keys).items())))
+
+
+def _keys(view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, str]:
+    return {
         projection.join_key_map.get(name, name): dtype
         for projection in view.source_feature_view_projections.values()
         for name, dtype in join_keys.get(projection.name, ())
     }
-    return _run(view.to_proto().spec.SerializeToString(deterministic=True), tuple(sorted(keys.items())))
 
 
 def _run(spec: bytes, keys: tuple[tuple[str, str], ...]) -> str | None:
@@ -90,10 +94,46 @@ def _problem(spec: bytes, keys: Mapping[str, str]) -> str | None:
         return error.reason
 
 
+def read_though_ambiguous(
+    view: OnDemandFeatureView, join_keys: Mapping[str, Sequence[Sequence[str]]], alike: Callable[[str, Sequence[str]], bool]
+) -> dict[str, list[str]]:
+    """Names by which the view's function reads one of several inputs, and which those are; the view has no other problem.
+
+    Feast gives the function another of them when it serves than when it trains. `alike` says of a name and views that they have the
+    same values of it.
+    """
+    keys = _keys(view, join_keys)
+    described = OnDemandView(view)
+    places: dict[str, list[str]] = {name: [name] for name in (*keys, *dict(described.request))}
+    views: dict[str, list[str]] = {}
+    for source, name, _ in described.inputs:
+        places.setdefault(name, []).append(f"{source}__{name}")
+        views.setdefault(name, []).append(source)
+    shared = {
+        name: columns
+        for name, columns in places.items()
+        if len(columns) > 1 and not (len(columns) == len(views.get(name, ())) and alike(name, views[name]))
+    }
+    if not shared:
+        return {}
+    checked = _Checked(view, keys)
+    found = in_daemon_thread("on-demand-check", lambda: {name: one for name, one in shared.items() if checked.depends_on(name, one)})
+    return found.result(SECONDS)
+
+
+def _outcome(view: OnDemandView, row: Mapping[str, Any]) -> str:
+    try:
+        return repr(view.compute({name: [value] for name, value in row.items()}, 1))
+    except CannotCompute as error:
+        return error.reason
+
+
 class _Checked:
     """A view with rows to try it on, and what its function gave for each of them alone."""
 
     def __init__(self, view: OnDemandFeatureView, keys: Mapping[str, str]) -> None:
+        self._definition = view
+        self._transformation: Any = view.feature_transformation
         self._view = OnDemandView(view)
         samples = _samples(view, keys)
         self._rows = [
@@ -114,8 +154,28 @@ class _Checked:
             raise
         except CannotCompute as error:
             remedy = "Feast keeps the function's own text only: import what it needs inside it; pd and np are there"
-            return f"its function does not run as the registry gives it back ({error.reason}). {remedy}"
+            if not isinstance(error.__cause__, NameError | ImportError):
+                remedy = (
+                    f"It was given one row: {', '.join(f'{name}={value!r}' for name, value in self._view.named(self._rows[0]).items())}"
+                )
+            return f"its function does not run as the registry gives it back ({error.reason}{self._line(error.__cause__)}). {remedy}"
         return None
+
+    def _line(self, error: BaseException | None) -> str:
+        """The line of the function where an error was raised, as a part of a sentence."""
+        lines = self._transformation.udf_string.splitlines()
+        first = next((number for number, line in enumerate(lines) if line.lstrip().startswith("def ")), 0)
+        code = getattr(self._transformation.udf, "__code__", None)
+        for frame, number in traceback.walk_tb(error.__traceback__ if error else None):
+            line = first + number - frame.f_code.co_firstlineno
+            if frame.f_code is code and line < len(lines):
+                return f", at `{lines[line].strip()}`"
+        return ""
+
+    def depends_on(self, name: str, columns: Sequence[str]) -> bool:
+        """Whether what it gives follows from which of some columns a name stands for."""
+        readers = [OnDemandView(self._definition, read={name: column}) for column in columns]
+        return any(len({_outcome(reader, row) for reader in readers}) > 1 for row in self._rows[:ROWS])
 
     def among_others(self, until: float) -> str | None:
         """What differs when rows are computed together; rows that the function does not take are left out.

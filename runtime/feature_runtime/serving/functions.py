@@ -6,9 +6,11 @@ back has as many rows as were asked for and the contract's types, or is refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from feast import OnDemandFeatureView
 
@@ -52,7 +54,8 @@ class WrongOutput(CannotCompute):
 class OnDemandView:
     """One on-demand feature view: what it needs, what it gives, and its function."""
 
-    def __init__(self, view: OnDemandFeatureView) -> None:
+    def __init__(self, view: OnDemandFeatureView, *, read: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`read` says for names that are there twice what they stand for; without it what is named last."""
         self._view = view
         self.name: str = view.name
         self.inputs: list[list[str]] = [
@@ -67,6 +70,8 @@ class OnDemandView:
         self.outputs = [[field.name, str(field.dtype)] for field in view.features]
         """What it gives: [feature, type]."""
         self._sources = {f"{source}__{name}": dtype for source, name, dtype in self.inputs}
+        self._short = {name: f"{source}__{name}" for source, name, _ in self.inputs} | dict(read)
+        """A function finds what it reads of views by its own name too."""
         declared = self._sources | dict(self.request)
         self._columns = {name: column for name, dtype in declared.items() if (column := column_type(dtype)) is not None}
         self._unlike = frozenset(declared.keys() - self._columns.keys())
@@ -137,6 +142,8 @@ class OnDemandView:
         """The features of rows that are alike."""
         try:
             raw = self._run(given, count)
+        except WrongOutput:
+            raise
         except BaseException as error:  # one that exits, or says that it was cancelled, would end the server
             raise self._failed(f"its function raised {first_line(error)}", given) from error
         try:
@@ -158,15 +165,31 @@ class OnDemandView:
         return CannotCompute(self.name, reason, clients_fault=bool(self.request) or unknown, field=field)
 
     def _run(self, given: dict[str, list[Any]], count: int) -> Any:
+        # Called here, since Feast's own call drops outputs that have the name of an input, and mixes up inputs of one name.
+        function = self._view.feature_transformation.udf
         if self._view.mode == "pandas":
-            return self._view.transform_arrow(
-                pa.Table.from_pydict({name: pa.array(values, self._columns.get(name)) for name, values in given.items()})
-            )
+            arrays = {name: pa.array(values, self._columns.get(name)) for name, values in given.items()}
+            frame = self._of_kind(pd.DataFrame, function(pa.Table.from_pydict(self.named(arrays)).to_pandas()))
+            return pa.Table.from_pandas(frame[[name for name, _ in self.outputs if name in frame.columns]])
+        inputs = self.named(given)
         if not self._view.singleton:
-            return self._view.transform_dict(given)
+            # What a function leaves as it is need not be returned: so Feast.
+            return inputs | self._of_kind(Mapping, function(dict(inputs)))
         # Feast would compute the first row only.
-        rows = [self._view.transform_dict({name: [values[row]] for name, values in given.items()}) for row in range(count)]
+        rows = []
+        for row in range(count):
+            own = {name: values[row] for name, values in inputs.items()}
+            rows.append(own | self._of_kind(Mapping, function(dict(own))))
         return {name: [row[name] for row in rows if name in row] for name, _ in self.outputs}
+
+    def named(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a function is given: columns as they were read, and those of views by their own names too."""
+        return {**given, **{name: given[column] for name, column in self._short.items()}}
+
+    def _of_kind(self, kind: type, found: Any) -> Any:
+        if not isinstance(found, kind):
+            raise WrongOutput(self.name, f"its function gave a {type(found).__name__}, not a {'dict' if kind is Mapping else 'DataFrame'}")
+        return found
 
     def _rounds(self, raw: Any) -> bool:
         """Whether whole numbers came back as floats that may have been rounded."""

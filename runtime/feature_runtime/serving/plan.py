@@ -34,18 +34,25 @@ class Plan:
         self._view_names = sorted(self.views)
         self._features = {name: dict.fromkeys(feature for feature, _ in view["features"]) for name, view in self.views.items()}
         self._most = sum(map(len, self._features.values()))
-        self._of_service = {
-            (name, full_names): self._service_question(name, service, full_names=full_names)
-            for name, service in self.services.items()
-            for full_names in (False, True)
-        }
+        self._of_service = {(name, True): self._service_question(name, service, full_names=True) for name, service in self.services.items()}
+        self._only_full_names: dict[str, str] = {}
+        """Of services that cannot be asked otherwise, why."""
+        for name, service in self.services.items():
+            try:
+                self._of_service[name, False] = self._service_question(name, service, full_names=False)
+            except PlanRefused as refused:
+                self._only_full_names[name] = str(refused)
         self._of_features: dict[tuple[tuple[str, ...], bool], Question] = {}
         self._memorized_bytes = 0
         self.contract = orjson.dumps(
             {
                 "project": self.project,
                 "definitions_sha256": description["definitions_sha256"],
-                "services": {name: {"features": one["features"], "sha256": one["sha256"]} for name, one in self.services.items()},
+                "services": {
+                    name: {"features": one["features"], "sha256": one["sha256"]}
+                    | ({"full_feature_names": True} if name in self._only_full_names else {})
+                    for name, one in self.services.items()
+                },
             }
         )
 
@@ -53,6 +60,8 @@ class Plan:
         """The question that a feature service stands for; raises Refused."""
         question = self._of_service.get((name, full_names))
         if question is None:
+            if why := self._only_full_names.get(name):
+                raise Refused(422, [problem("full_feature_names", full_names, why, "Send `full_feature_names: true`.")])
             raise Refused(404, [self._unknown("feature_service", name, "feature service", name, sorted(self.services))])
         return question
 

@@ -218,9 +218,29 @@ REFUSED = {
     "a view that is gone": (["views", "world", "kind"], "stored", None),
     "keys of an old form": (["entity_key_version"], 2, "must be 3"),
     "two columns of one name": (["views", "world", "features"], [["age", "Float32"]], "has no feature 'rate'"),
-    "a key called like a feature": (["services", "v1", "projections", "me", "join_key_map"], {"customer_id": "age"}, "would be called age"),
+    "a key called like a full name": (
+        ["services", "v1", "projections", "me", "join_key_map"],
+        {"customer_id": "me__age"},
+        "two columns would be called me__age",
+    ),
+    "a request value called like a full name": (
+        ["views", "risk", "request"],
+        [["risk__high", "Float64"]],
+        "two columns would be called risk__high",
+    ),
     "a request value without a form in JSON": (["views", "risk", "request"], [["amount", "Map"]], "'amount', a Map"),
 }
+
+
+def test_a_key_called_like_a_feature_can_be_asked_with_full_names_only(description):
+    description["services"]["v1"]["projections"]["me"]["join_key_map"] = {"customer_id": "age"}
+    plan = Plan(description)
+    assert names(plan.of_service("v1", full_names=True)) == ["age", "world__rate", "me__score", "me__age"]
+    with pytest.raises(Refused, match="two columns of the answer would be called age") as refused:
+        plan.of_service("v1")
+    assert refused.value.status == 422
+    said = {name: service.get("full_feature_names") for name, service in json.loads(plan.contract)["services"].items()}
+    assert said == {"v1": True, "v2": None}
 
 
 def test_one_name_for_two_rows_is_refused(description):
