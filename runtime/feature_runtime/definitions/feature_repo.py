@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -232,7 +233,9 @@ def _forget_earlier_copies() -> None:
 def _import(file: Path, copy: Path) -> Any:
     relative = file.relative_to(copy)
     try:
-        module = importlib.import_module(".".join(relative.with_suffix("").parts))
+        # Feast warns of what `lock` tells in its own words, and names the copy.
+        with warnings.catch_warnings(action="ignore"):
+            module = importlib.import_module(".".join(relative.with_suffix("").parts))
     except (Exception, SystemExit) as error:  # noqa: BLE001  definitions may raise anything
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
         line = f"{Path(frames[-1].filename).relative_to(copy)}:{frames[-1].lineno}" if frames else str(relative)

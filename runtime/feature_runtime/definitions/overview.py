@@ -9,12 +9,17 @@ from feature_runtime.definitions.feature_repo import Definitions
 LINES, NAMES = 8, 6
 """Of each section so many lines are shown, and in each line so many names; the others are counted."""
 
+SERVICELESS = (
+    'there is no feature service. m_v1 = FeatureService(name="m_v1", features=[…]) would give a model its contract: features in an order',
+    "that the gate keeps, that the smoke test and the skew probe compare with the history, and that train-set takes by the service's name",
+)
+
 
 def overview(contract: Contract, definitions: Definitions) -> str:
     """Text of at most some 50 lines, however large the repo is."""
     titled: dict[str, list[str]] = {
         "served, by feature service": list(_services(contract, trained=False)),
-        'served by name alone, as "features": ["view:feature"]': list(_without_service(contract)),
+        'served in no feature service, asked for as "features": ["view:feature"]': list(_without_service(contract)),
         "only for training sets: not online, so nothing loads it": list(_trained(contract)),
         "ignored": list(_ignored(definitions)),
         "better written down: it is only in contract.lock.json, or not at all": list(_unsaid(definitions)),
@@ -24,10 +29,7 @@ def overview(contract: Contract, definitions: Definitions) -> str:
         if lines:
             said += [f"{title}:", *(f"  {line}" for line in _some(lines, LINES, "lines"))]
     if not contract["services"]:
-        said += [
-            'There is no feature service. With one (m_v1 = FeatureService(name="m_v1", features=[…])) models get a contract: an order of',
-            "features that the gate keeps, that the smoke test and the skew probe compare, and that train-set writes by name.",
-        ]
+        said += SERVICELESS
     return "\n".join(said)
 
 
@@ -39,16 +41,25 @@ def _counted(contract: Contract) -> str:
 def _services(contract: Contract, *, trained: bool) -> Iterator[str]:
     for name, service in contract["services"].items():
         if bool(_offline(contract, service)) is trained:
-            features = [f"{view}:{feature}" for view, feature, _ in service["features"]]
-            yield f"{name}: {_names(features)}; asked by {_names(_asked(contract, service)) or 'nothing'}"
+            yield f"{name}{_by(contract, service)}: {_names(_columns(service))}"
+
+
+def _columns(service: dict[str, Any]) -> list[str]:
+    """What the answer calls the features; by full names where two would be called alike."""
+    names = [feature for _, feature, _ in service["features"]]
+    return names if len(set(names)) == len(names) else [f"{view}__{feature}" for view, feature, _ in service["features"]]
+
+
+def _by(contract: Contract, service: dict[str, Any]) -> str:
+    asked = _asked(contract, service)
+    return f" by {_names(asked)}" if asked else ""
 
 
 def _without_service(contract: Contract) -> Iterator[str]:
     taken = {_view(service, label) for service in contract["services"].values() for label, *_ in service["features"]}
     for name, view in _every_view(contract).items():
         if name not in taken and not _offline(contract, _alone(name, view)):
-            features = [f"{name}:{feature}" for feature, _ in view["features"]]
-            yield f"{_names(features)}; asked by {_names(_asked(contract, _alone(name, view))) or 'nothing'}"
+            yield f"{name}{_by(contract, _alone(name, view))}: {_names([f'{name}:{feature}' for feature, _ in view['features']])}"
 
 
 def _trained(contract: Contract) -> Iterator[str]:
