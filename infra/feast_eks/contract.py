@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from feast_eks.refusal import Problem, Refusal
-from feast_eks.runtime_image import digest_of_files
+from feast_eks.repo_files import LOCK_FILE, definitions_sha256, read_lock
 from feast_eks.settings import refusal_of_schedule
 
-LOCK_FILE = "contract.lock.json"
 FORMAT_VERSION = 2
 FRESHNESS_TAG = "freshness_hours"
 SCHEDULE_TAG = "materialization_schedule"
@@ -30,7 +29,8 @@ class Contract:
     `"full_feature_names": true` where it must be asked so.
     `ttl_seconds` maps a feature view to how long its values count, 0 meaning for ever; `freshness_seconds` to how old the newest
     row of its source may be (its tag `freshness_hours`, else its ttl), without the views that have no such bound. `sources`
-    are the keys in the offline store's bucket that the views are computed from, each a file or a folder; `join_keys` name the
+    are the keys in the offline store's bucket that the views are computed from, each a file, a folder or a pattern; `local_files` maps
+    sources to files that only the machine of whoever wrote the contract has; `join_keys` name the
     columns of entities, also as services and on-demand views ask requests for them. `online` are the views that are loaded;
     `schedules` maps those that are loaded apart from the others to their cron schedule (their tag `materialization_schedule`).
     """
@@ -39,15 +39,11 @@ class Contract:
     services: dict[str, dict[str, Any]]
     ttl_seconds: dict[str, int]
     sources: tuple[str, ...] = ()
+    local_files: dict[str, str] = field(default_factory=dict)
     join_keys: frozenset[str] = frozenset()
     freshness_seconds: dict[str, int] = field(default_factory=dict)
     online: frozenset[str] = frozenset()
     schedules: dict[str, str] = field(default_factory=dict)
-
-
-def definitions_sha256(feature_repo: Path) -> str:
-    """Digest of the Python files that define the features: what `contract.lock.json` was written from."""
-    return digest_of_files(feature_repo, "**/*.py")
 
 
 def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
@@ -56,11 +52,11 @@ def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
     `bucket` is the offline store's, where its name is known: definitions may spell it out.
 
     Raises:
-        Refusal: no lock file, an unknown format, definitions that changed since it was written, or files of one machine.
+        Refusal: no lock file, an unknown format, or definitions that changed since it was written.
     """
     path = f"{feature_repo.name}/{LOCK_FILE}"
     try:
-        lock = json.loads((feature_repo / LOCK_FILE).read_text())
+        lock = read_lock(feature_repo)
     except FileNotFoundError:
         raise _refuse(path, "no such file", "the contract is committed beside the feature definitions") from None
     except json.JSONDecodeError as error:
@@ -79,6 +75,7 @@ def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
         },
         ttl_seconds={name: ceil(view["ttl_seconds"] or 0) for name, view in lock["views"].items()},
         sources=tuple(sorted(set(_keys(lock["sources"], bucket)))),
+        local_files={name: place for name, source in lock["sources"].items() if (place := source.get("location", "")).startswith("/")},
         join_keys=frozenset(_join_keys(lock)),
         freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
         online=frozenset(name for name, view in lock["views"].items() if view["online"]),
@@ -87,29 +84,14 @@ def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
 
 
 def _keys(sources: dict[str, dict[str, Any]], bucket: str | None) -> Iterator[str]:
-    """What the sources are in the offline store's bucket; those that lie elsewhere are none of it.
-
-    Raises:
-        Refusal: a file of the machine on which the contract was written; names all.
-    """
-    own, problems = f"s3://{bucket}/" if bucket else "", []
-    for name, source in sorted(sources.items()):
+    """What the sources are in the offline store's bucket; those that lie elsewhere are none of it."""
+    own = f"s3://{bucket}/" if bucket else ""
+    for source in sources.values():
         location = source.get("location", "")
         if own and location.startswith(own):
             yield location.removeprefix(own).strip("/")
-        elif location.startswith("/"):
-            problems.append(
-                Problem(
-                    path=f"source {name}, path",
-                    value=location,
-                    rule="a path relative to the feature repo, or an address such as s3://…: pods have no other files",
-                    remedy="write e.g. data/sales.parquet, which is sales.parquet in the offline store's bucket, and run `make lock`",
-                )
-            )
         elif "file" in source and not location:
             yield source["file"]
-    if problems:
-        raise Refusal("feature definitions", problems)
 
 
 def _vector(service: dict[str, Any]) -> list[list[str]]:

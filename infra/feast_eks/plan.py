@@ -40,7 +40,7 @@ def plan_feature_store(project_directory: Path) -> Plan:
     settings = load_settings(project_directory)
     feature_repo = project_directory / "feature_repo"
     contract = read_contract(feature_repo, bucket=settings.offline_store.bucket_name)
-    _refuse_unknown_entities(settings, contract)
+    _refuse_what_does_not_fit(settings, contract)
     return Plan(
         settings=settings,
         project_directory=project_directory,
@@ -51,7 +51,7 @@ def plan_feature_store(project_directory: Path) -> Plan:
     )
 
 
-def _refuse_unknown_entities(settings: Settings, contract: Contract) -> None:
+def _refuse_what_does_not_fit(settings: Settings, contract: Contract) -> None:
     known = ", ".join(sorted(contract.join_keys))
     problems = [
         Problem(
@@ -62,6 +62,15 @@ def _refuse_unknown_entities(settings: Settings, contract: Contract) -> None:
         )
         for key, values in settings.smoke_test.entities.items()
         if key not in contract.join_keys
+    ]
+    problems += [
+        Problem(
+            path=f"feature_repo/, source {name}, path",
+            value=repr(place),
+            rule="a path relative to the feature repo, or an address such as s3://…: pods have no other files",
+            remedy="write e.g. data/sales.parquet, which is sales.parquet in the offline store's bucket, and run `make lock`",
+        )
+        for name, place in sorted(contract.local_files.items())
     ]
     if problems:
         raise Refusal("stack file and feature definitions", problems)

@@ -82,7 +82,7 @@ class Workload:
     name: str
     service_account: str
     definitions: Object | None
-    """The volume source of the feature repo; None for pods that read none."""
+    """The volume that is the feature repo; None for pods that read none."""
     containers: Sequence[Object]
     client_labels: Mapping[str, str]
     """Labels by which the stores' network policies know their clients."""
@@ -110,7 +110,7 @@ class Workload:
             },
             "containers": list(self.containers),
             "volumes": [
-                {"name": "feature-repo", **({"configMap": self.definitions} if self.definitions else {"emptyDir": {}})},
+                {"name": "feature-repo", **(self.definitions or {"emptyDir": {}})},
                 {"name": "tmp", "emptyDir": {}},
             ],
             **(self.extra or {}),

@@ -29,9 +29,9 @@ def feature_stores(resource: Resource) -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def contracts(resource: Resource) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(key, document) of every contract.lock.json."""
+    """(key, document) of every contract.lock.json, or of the parts of one that is large."""
     for key, text in texts(resource):
-        if "contract.lock.json" in key:
+        if re.search(r"contract\.lock(\.\d+)?\.json", key):
             try:
                 yield key, mapping(json.loads(text))
             except ValueError:

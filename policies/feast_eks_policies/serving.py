@@ -38,8 +38,17 @@ def _freshness(resources: list[Resource], context: Context) -> Iterator[Finding]
                 if known := [margin for run in loads if (margin := _margin(run)) is not None]:
                     margins[view] = min(known)
             yield from ((config_map, f"{key}: {fault}") for fault in _too_short(views, margins))
-            for file, store in feature_stores(config_map) if margins else ():
-                yield from ((config_map, f"{file}: {fault}") for fault in _vanishing(store, views, max(margins.values())))
+            for holder, file, store in _stores_beside(config_map, own, resources) if margins else ():
+                yield from ((holder, f"{file}: {fault}") for fault in _vanishing(store, views, max(margins.values())))
+
+
+def _stores_beside(
+    config_map: Resource, runs: list[Resource], resources: list[Resource]
+) -> Iterator[tuple[Resource, str, Mapping[str, Any]]]:
+    """(ConfigMap, key, document) of the feature_store.yaml that goes with a contract: in one ConfigMap with it, else mounted beside it."""
+    for holder in [config_map] if any(feature_stores(config_map)) else of_kind(resources, "ConfigMap"):
+        if holder is config_map or any(_mounts(run, holder) for run in runs):
+            yield from ((holder, file, store) for file, store in feature_stores(holder))
 
 
 def _loads(run: Resource, view: str) -> bool:

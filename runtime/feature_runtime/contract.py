@@ -8,47 +8,22 @@ the definitions, holds everywhere.
 import copy
 import hashlib
 import json
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from feature_runtime import repo_files
 from feature_runtime.refusal import Refusal
+from feature_runtime.repo_files import definitions_sha256, read_lock
 from feature_runtime.settings import offline_store_uri
 
-LOCK_FILE = "contract.lock.json"
+LOCK_FILE = repo_files.LOCK_FILE
 FORMAT_VERSION = 2
 REMEDY = "Run `make lock`, read its diff (it is what models will receive) and commit it with the change."
 
-IGNORED_DIRECTORIES = frozenset({"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
-
-# A feature and its type stand on one line: that is the line a reviewer wants to see change.
-LIST_OF_STRINGS = re.compile(r'\[(?:\s*"(?:[^"\\]|\\.)*",?)+\s*\]')
-
 Contract = dict[str, Any]
 
-
-def definition_files(feature_repo: Path) -> list[Path]:
-    """The Python files that define the features, sorted: what the cluster gets. Nothing hidden, no caches of tools."""
-    return [
-        path
-        for path in sorted(feature_repo.glob("**/*.py"))
-        if path.is_file()
-        and not any(part in IGNORED_DIRECTORIES or part.startswith(".") for part in path.relative_to(feature_repo).parts[:-1])
-    ]
-
-
-def definitions_sha256(feature_repo: Path) -> str:
-    """Digest of the Python files that define the features.
-
-    The program that deploys computes the same without this package (a test holds the two together).
-    """
-    digest = hashlib.sha256()
-    for path in definition_files(feature_repo):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(feature_repo).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
+render = repo_files.render
 
 
 def seconds(duration: timedelta) -> int | float:
@@ -66,12 +41,6 @@ def vector_names(service: dict[str, Any]) -> list[str]:
     """What the columns of a service's vectors are called: with their views' names where the features' own names collide, as Feast does."""
     full_names = service.get("full_feature_names", False)
     return [f"{view}__{feature}" if full_names else feature for view, feature, _ in service["features"]]
-
-
-def render(contract: Contract) -> str:
-    """The text of the lock file: sorted keys, ordered features one per line, as a diff reads best."""
-    text = json.dumps(contract, indent=2, sort_keys=True)
-    return LIST_OF_STRINGS.sub(lambda match: json.dumps(json.loads(match[0])), text) + "\n"
 
 
 def read(feature_repo: Path) -> Contract:
@@ -93,9 +62,8 @@ def read(feature_repo: Path) -> Contract:
 
 def read_unchecked(feature_repo: Path) -> Contract:
     """The contract beside the definitions, stale or not."""
-    path = feature_repo / LOCK_FILE
     try:
-        contract = json.loads(path.read_text())
+        contract = read_lock(feature_repo)
     except FileNotFoundError:
         raise Refusal(f"{LOCK_FILE} is missing beside the feature definitions. Write it with `make lock`.") from None
     except json.JSONDecodeError as error:

@@ -31,7 +31,7 @@ def test_decisions_import_nothing_of_pulumi_and_no_component():
     package = PROJECT / "infra" / "feast_eks"
     decisions = {
         *("addresses", "aws_policies", "charts", "contract", "feature_store_yaml", "identities", "kubeconfig", "network", "refusal"),
-        *("runtime_image", "scheduled_loads", "workload"),
+        *("repo_files", "runtime_image", "scheduled_loads", "workload"),
     }
     for name in decisions:
         tree = ast.parse((package / f"{name}.py").read_text())
@@ -190,12 +190,12 @@ def test_a_change_of_the_read_replicas_configuration_changes_their_pods(monkeypa
 
 def test_files_in_folders_keep_their_place_in_the_config_map():
     definitions = Definitions(files={"views/employee.py": "a", "entities.py": "b"})
-    assert set(definitions.data) == {"views__employee.py", "entities.py"}
-    assert {"key": "views__employee.py", "path": "views/employee.py"} in definitions.volume["items"]
+    assert definitions.config_maps == {f"feature-definitions-{definitions.digest}": {"views__employee.py": "a", "entities.py": "b"}}
+    assert {"key": "views__employee.py", "path": "views/employee.py"} in definitions.volume["configMap"]["items"]
 
 
 def test_the_definitions_name_changes_with_any_content():
-    names = {Definitions(files=f).config_map_name for f in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": ""})}
+    names = {next(iter(Definitions(files=f).config_maps)) for f in ({"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": ""})}
     assert len(names) == 4
 
 

@@ -386,6 +386,46 @@ def test_an_entity_that_the_definitions_do_not_know_is_refused_before_anything_r
     assert refused.value.engine.registrations == []
 
 
+def test_a_file_of_one_machine_is_refused_with_all_else_before_anything_registers(tmp_path):
+    project = copy_of_project(tmp_path)
+    path = project / "feature_repo" / "contract.lock.json"
+    lock = json.loads(path.read_text())
+    del lock["sources"]["employee_attrition"]["file"]
+    lock["sources"]["employee_attrition"]["location"] = "/home/ada/attrition.parquet"
+    path.write_text(json.dumps(lock))
+    with pytest.raises(pulumi.RunError, match=r"smoke_test\.entities\.employee: ") as refused:
+        run_program(stack_config(smoke_test={"entities": {"employee": [101]}}), project=project)
+    assert "source employee_attrition, path: '/home/ada/attrition.parquet'" in str(refused.value)
+    assert refused.value.engine.registrations == []
+
+
+def test_definitions_that_no_config_map_holds_go_over_several_which_every_pod_mounts_as_one_directory(tmp_path):
+    project = copy_of_project(tmp_path)
+    whole = {path.name: path.read_text() for path in (project / "feature_repo").iterdir() if path.suffix == ".py"}
+    path = project / "feature_repo" / "contract.lock.json"
+    lock = json.loads(path.read_text())
+    view = lock["views"]["employee_features"]
+    lock["views"] |= {f"view_{number:04}": view | {"description": "d" * 1000} for number in range(1500)}
+    path.write_text(json.dumps(lock))
+    deployed = run_program(stack_config(), project=project)
+    maps = {m.inputs["metadata"]["name"]: m for m in deployed.of_type(":ConfigMap").values() if m.name.startswith("feature-definitions")}
+    assert {m.name for m in maps.values()} == {f"feature-definitions-config-map{suffix}" for suffix in ("", "-2", "-3")}
+    assert all(m.inputs["immutable"] for m in maps.values())
+    for name, spec in deployed.pod_specs().items():
+        (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "feature-repo"]
+        if "emptyDir" in volume:
+            continue
+        files = {
+            item["path"]: maps[source["configMap"]["name"]].inputs["data"][item["key"]]
+            for source in volume["projected"]["sources"]
+            for item in source["configMap"]["items"]
+        }
+        assert whole.items() <= files.items(), name
+        assert {"contract.lock.json", "contract.lock.2.json", "feature_store.yaml"} <= files.keys(), name
+    check = deployed.of_type(":Job")["feature-definitions-roles"]
+    assert {m.name for m in maps.values()} <= check.depends_on
+
+
 def test_made_up_data_may_be_a_folder_of_files(tmp_path):
     project = copy_of_project(tmp_path)
     for key in ("visits.parquet", "merchants/old.parquet", "merchants/new.parquet", "README.md"):

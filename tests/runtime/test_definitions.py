@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from feature_runtime import contract
-from feature_runtime.contract import definitions_sha256
 from feature_runtime.definitions.feature_repo import load_config, load_definitions
 from feature_runtime.refusal import Refusal
+from feature_runtime.repo_files import definitions_sha256
 from feature_runtime.settings import feature_repo_directory
 
 

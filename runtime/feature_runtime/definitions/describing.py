@@ -14,10 +14,11 @@ from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.permissions.permission import Permission
 
-from feature_runtime.contract import FORMAT_VERSION, Contract, definitions_sha256, seconds, service_sha256
+from feature_runtime.contract import FORMAT_VERSION, Contract, seconds, service_sha256
 from feature_runtime.definitions.feature_repo import OWN_PREFIX, Definitions
 from feature_runtime.definitions.file_places import place_of
 from feature_runtime.definitions.transformations import sha256_of_source
+from feature_runtime.repo_files import definitions_sha256
 
 Description = dict[str, Any]
 

@@ -31,12 +31,12 @@ from feast.repo_contents import RepoContents
 from feast.repo_operations import get_repo_files, parse_repo
 from pydantic import ValidationError
 
-from feature_runtime.contract import definition_files
 from feature_runtime.definitions.completing import Completed, complete
 from feature_runtime.definitions.file_places import Copy, place_sources
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views, refuse
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
+from feature_runtime.repo_files import definition_files
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
 

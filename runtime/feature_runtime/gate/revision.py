@@ -7,12 +7,13 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from feature_runtime.contract import FORMAT_VERSION, LOCK_FILE, definitions_sha256
+from feature_runtime.contract import FORMAT_VERSION
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.gate.comparison import Contract, Snapshot
 from feature_runtime.gate.stores import stores_of
 from feature_runtime.refusal import Refusal
+from feature_runtime.repo_files import LOCK_FILE, definitions_sha256
 from feature_runtime.settings import CONFIG_FILE
 
 SECONDS = 60

@@ -1,0 +1,1 @@
+../../runtime/feature_runtime/repo_files.py
