@@ -70,7 +70,7 @@ def test_every_problem_of_the_source_is_named_at_once(applied, view_columns, row
     del types["overtime"]
     applied.put(rows({101: midnight(1)}, tenure="long", created="yesterday"), types)
     error = applied.apply().error
-    assert "'tenure' (field 'tenure', Float32) is string: Float32 takes floats, decimals, and integers" in error
+    assert "'tenure' (field 'tenure', Float32) is string: Float32 takes floats, decimals, integers and booleans" in error
     assert "'overtime'" in error
     assert "'created' (the created timestamp) is string: it must be a timestamp" in error
 

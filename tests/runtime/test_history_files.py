@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureView, Field, FileSource, ValueType
-from feast.types import Array, Bytes, Float32, Float64, Int64, String, UnixTimestamp, ZonedTimestamp
+from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp, ZonedTimestamp
 
 from feature_runtime.loading.newest import newest_rows
 from feature_runtime.loading.scan import Scan
@@ -27,6 +27,7 @@ from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.rows import TIME, as_integers, field_column, rows_of
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.refusal import Refusal
+from feature_runtime.value_types.columns import as_column
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 FAR = datetime(9999, 12, 31, tzinfo=UTC)
@@ -135,7 +136,56 @@ def test_a_type_that_does_not_fit_is_named_with_its_file(tmp_path):
     write(tmp_path / "s/1.parquet", [1], NOW - DAY, value=pa.array([1]))
     write(tmp_path / "s/2.parquet", [1], NOW - DAY, value=pa.array(["one"]))
     (problem,) = checked(view_of(tmp_path / "s", {"value": Int64}))
-    assert problem.startswith("its column 'value' (field 'value', Int64) is string in 2.parquet: Int64 takes signed integers")
+    assert problem.startswith("its column 'value' (field 'value', Int64) is string in 2.parquet: Int64 takes whole numbers of 64 bits")
+
+
+def test_the_type_to_declare_is_named(tmp_path):
+    write(tmp_path / "1.parquet", [1], NOW - DAY, value=pa.array(["one"]))
+    (problem,) = checked(view_of(tmp_path, {"value": Int64}))
+    assert problem.endswith("Declare String, or cast the column")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "column", "expected"),
+    [
+        (Int32, pa.array([1, 2], pa.int64()), [1, 2]),
+        (Int64, pa.array([1.0, None]), [1, None]),
+        (Int64, pa.array([1.0, float("nan")]), [1, None]),
+        (String, pa.array([1, 2]), ["1", "2"]),
+        (Array(Int32), pa.array([[1.0], None]), [[1], None]),
+    ],
+    ids=str,
+)
+def test_a_column_whose_values_fit_is_loaded_and_joined_as_the_declared_type(tmp_path, dtype, column, expected):
+    write(tmp_path / "1.parquet", [1, 2], NOW - DAY, value=column)
+    view = view_of(tmp_path, {"value": dtype})
+    assert checked(view) == []
+    joined = {key: row["value"] for key, row in trained(view, [1, 2])[0].items()}
+    stored = {key: as_column(pa.array([row["value"]]), dtype)[0].as_py() for key, row in loaded(view).items()}
+    assert joined == stored == dict(zip([1, 2], expected, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "odd"), [(Int32, 2**31), (Int64, 0.5), (Bool, 2)], ids=str)
+def test_a_value_that_the_declared_type_cannot_hold_is_named_with_its_file_and_the_type_that_can(tmp_path, dtype, odd):
+    write(tmp_path / "s/1.parquet", [1], NOW - DAY, value=pa.array([1]))
+    write(tmp_path / "s/2.parquet", [1], NOW - 2 * DAY, value=pa.array([odd]))
+    view = view_of(tmp_path / "s", {"value": dtype})
+    assert checked(view) == []
+    with pytest.raises(Refusal) as refused:
+        loaded(view)
+    for said in ("2.parquet", "'value'", str(odd), f"declare {'Float64' if odd == 0.5 else 'Int64'}"):
+        assert said in str(refused.value)
+
+
+def test_a_key_that_is_no_number_is_no_key(tmp_path):
+    write(tmp_path / "1.parquet", [1], NOW - DAY, value=pa.array([1]))
+    table = pq.read_table(tmp_path / "1.parquet")
+    ids = pa.array([1.0, float("nan")])
+    pq.write_table(pa.concat_tables([table] * 2).set_column(0, "id", ids), tmp_path / "1.parquet")
+    scan = scanned(view_of(tmp_path, {"value": Int64}))
+    rows = [row for table in newest_rows(scan, part_bytes=8 << 20) for row in scan.named(table).to_pylist()]
+    assert [row["id"] for row in rows] == [1]
+    assert scan.left_out.without_key == 1
 
 
 def test_a_value_that_does_not_fit_is_named_with_file_and_column(tmp_path):

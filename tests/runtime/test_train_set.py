@@ -57,6 +57,26 @@ def train(stores, labels, output, *arguments, service=SERVICE, **changes):
     return stores.run(["train-set", "--service", service, "--labels", str(labels), "--output", str(output), *arguments], environment)
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.int32(), pa.decimal128(21, 2)], ids=str)
+def test_labels_whose_keys_are_written_in_another_type_of_numbers_find_the_same_rows(employees, tmp_path, kind):
+    labels = pa.Table.from_pylist(employees.labels(12))
+    pq.write_table(labels, tmp_path / "plain.parquet")
+    pq.write_table(replaced(labels, "employee_id", labels["employee_id"].cast(kind)), tmp_path / "other.parquet")
+    for name in ("plain", "other"):
+        train(employees, tmp_path / f"{name}.parquet", tmp_path / f"out-{name}.parquet").ok()
+    plain, other = (pq.read_table(tmp_path / f"out-{name}.parquet") for name in ("plain", "other"))
+    assert other.drop_columns("employee_id").equals(plain.drop_columns("employee_id"))
+    assert other["employee_id"].type == kind
+
+
+def test_a_label_whose_key_is_no_whole_number_is_named(employees, tmp_path):
+    labels = pa.Table.from_pylist(employees.labels(12))
+    pq.write_table(replaced(labels, "employee_id", pa.array([0.5] * 12)), tmp_path / "labels.parquet")
+    outcome = train(employees, tmp_path / "labels.parquet", tmp_path / "out.parquet")
+    assert outcome.code == 1
+    assert "'employee_id' is Int64: Float value 0.5" in outcome.error
+
+
 @pytest.fixture
 def second(stores, repository, tmp_path):
     """The second feature repo on local files: keys of several columns, texts, arrays, features computed on demand."""
@@ -214,8 +234,8 @@ def replaced(table, name, column):
     [
         (lambda t: t.drop_columns("employee_id"), ["it has no column 'employee_id' (a join key, Int64)"]),
         (
-            lambda t: replaced(t, "employee_id", t["employee_id"].cast(pa.float64())),
-            ["'employee_id' (a join key) is double, which does not fit Int64"],
+            lambda t: replaced(t, "employee_id", pa.array([0.0, float("nan"), *[1.0] * 10])),
+            ["'employee_id' is empty in 1 of 12 rows"],
         ),
         (lambda t: replaced(t, "employee_id", t["employee_id"].cast(pa.string())), ["is string, which does not fit Int64"]),
         (lambda t: replaced(t, "employee_id", pa.array([None, *range(10), None])), ["'employee_id' is empty in 2 of 12 rows"]),

@@ -22,6 +22,7 @@ from feature_runtime.offline_store.source import UNREADABLE, s3_options
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import offline_store_endpoint
+from feature_runtime.value_types.arrow_forms import without_nan
 from feature_runtime.value_types.columns import arrow_type, as_field, misfit
 
 IPC = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -122,7 +123,7 @@ def read_labels(location: str, expected: Expected, directory: Path) -> Labels:
                 stream.write_batch(batch)
                 labels.rows += batch.num_rows
                 for name in nulls:
-                    nulls[name] += batch[name].null_count
+                    nulls[name] += without_nan(batch[name]).null_count
     except UNREADABLE as error:
         raise Refusal(f"the labels at {location} cannot be read to their end: {first_line(error)}.") from None
     problems = [f"its column {name!r} is empty in {count} of {labels.rows} rows" for name, count in nulls.items() if count]
@@ -157,7 +158,9 @@ def _schema_problems(schema: pa.Schema, expected: Expected) -> list[str]:
         if name not in schema.names:
             problems.append(f"it has no column {name!r} ({what}, {dtype})")
         elif why := misfit(schema.field(name).type, dtype):
-            problems.append(f"its column {name!r} ({what}) is {schema.field(name).type}, which does not fit {dtype}: {why}")
+            problems.append(
+                f"its column {name!r} ({what}) is {schema.field(name).type}, which does not fit {dtype}: {why}. Cast the column"
+            )
     if expected.time not in schema.names:
         problems.append(f"it has no column {expected.time!r} (the time of each label; --timestamp names another)")
     else:

@@ -33,8 +33,8 @@ from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import has_aws_role
-from feature_runtime.value_types.arrow_forms import PER_SECOND
-from feature_runtime.value_types.columns import arrow_type, as_column, misfit
+from feature_runtime.value_types.arrow_forms import PER_SECOND, without_nan
+from feature_runtime.value_types.columns import arrow_type, as_column, declaration_for, may_not_fit, misfit
 
 # An endpoint that does not answer is an error within a minute, not after botocore's five.
 S3_CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 3, "mode": "standard"}}
@@ -128,9 +128,9 @@ class ViewSource:
         """What is wrong with the column of a field or a time: not there, or of other types than those that are accepted."""
         column, kinds = self.column(name), self._kinds(name)
         if not kinds:
-            return [f"it has no column {column!r} ({purpose})"]
+            return [f"it has no column {column!r} ({purpose}): add it to the data first, or take the field out"]
         return [
-            f"its column {column!r} ({purpose}) is {kind}{_in_file(path) if len(kinds) > 1 else ''}: {why}"
+            f"its column {column!r} ({purpose}) is {kind}{_in_file(path) if len(kinds) > 1 else ''}: {why}. {_remedy(kind)}"
             for kind, path in kinds.items()
             if not pa.types.is_null(kind) and (why := why_not(kind))
         ]
@@ -151,6 +151,10 @@ class ViewSource:
         own = arrow_type(self._dtypes[name])
         return own or (common_type(self.column(name), self._kinds(name)) if kinds else pa.string())
 
+    def _doubtful(self, name: str) -> bool:
+        """Whether a value may not fit its field: then the first that does not is named with its file, as it is read."""
+        return any(may_not_fit(kind, self._dtypes[name]) for kind in self._kinds(name))
+
     def column(self, field: str) -> str:
         """The column that holds a field, a join key or a time."""
         return str(self._columns.get(field, field))
@@ -168,8 +172,8 @@ class ViewSource:
         """The rows of a span in their order: TIME and CREATED (if the source has it) in UTC and in `unit`, `names` as `field_column`.
 
         Rows without one of the join keys among `names`, or without a time, are left out. Join keys are as the online store
-        holds them: what is one key there is one here. So are the values of other fields when `served`, or where files have
-        them in different types; else they are of the type that all files have.
+        holds them: what is one key there is one here. So are the values of other fields when `served`, where files have
+        them in different types, and where their type does not tell that they fit; else they are of the type that all files have.
 
         Raises:
             Refusal: a file cannot be read, or a value does not fit its field's type.
@@ -178,7 +182,7 @@ class ViewSource:
         columns = {name: self.column(name) for name in names}
         entity = {key.name for key in self._view.entity_columns if key.name in columns}
         keys = {columns[name] for name in entity}
-        formed = {name: arrow_type(self._dtypes[name]) if served or name in entity else None for name in names}
+        formed = {name: arrow_type(self._dtypes[name]) if served or name in entity or self._doubtful(name) else None for name in names}
         kinds = {name: formed[name] or self._kind(name) for name in names}
         wanted = list(dict.fromkeys([self._event, *filter(None, [self._created]), *columns.values()]))
         for file in self.files.files:
@@ -222,7 +226,7 @@ class ViewSource:
         except Misfit as odd:
             raise Refusal(
                 f"the source {self._source.name!r} has a value that does not fit its field: {file.path}, column {self.column(name)!r}, "
-                f"field {name!r} ({dtype}): {odd}. Correct the value, or give the field a type that holds it."
+                f"field {name!r} ({dtype}): {odd}. Correct the value, or {_declare(values.type)}"
             ) from None
 
     def newest_time(self, at: datetime) -> datetime | None:
@@ -280,10 +284,19 @@ def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
     problems = [f"feature view {name!r}, source {uri}: {problem}" for name, uri, problem in source_problems(views, repo)]
     if problems:
         raise Refusal(
-            f"the source does not have what the definitions ask for: {'; '.join(problems)}. "
-            "Add the column to the data first, or take the field out.",
+            f"the source does not have what the definitions ask for: {'; '.join(problems)}.",
             problems=problems,
         )
+
+
+def _declare(kind: pa.DataType) -> str:
+    declared = declaration_for(kind)
+    return f"declare {declared}." if declared else "give the field a type that holds it."
+
+
+def _remedy(kind: pa.DataType) -> str:
+    declared = declaration_for(kind)
+    return f"Declare {declared}, or cast the column" if declared else "Cast the column"
 
 
 def _no_timestamp(kind: pa.DataType) -> str:
@@ -307,7 +320,7 @@ def _usable(batch: pa.RecordBatch, wanted: pa.Array | None, keys: Iterable[str],
     """The wanted rows that have all keys; the others of them are counted."""
     rows = batch if wanted is None else batch.filter(wanted)
     for key in keys:
-        known = rows.column(key)
+        known = without_nan(rows.column(key))
         if known.null_count:
             left_out.without_key += known.null_count
             rows = rows.filter(known.is_valid())

@@ -1,7 +1,8 @@
 """Which Arrow columns hold the values of a plain type, and how each is brought into the one form that the type has here.
 
 Nothing is cut or guessed: a value that the form cannot hold is an error. Two things are rounded, once: a number to the
-nearest float of the type, a moment down to the second that it lies in.
+nearest float of the type, a moment down to the second that it lies in. Columns of other types than the form's are taken
+where Feast converts them (`feast.type_map`), and give what it serves.
 """
 
 import json
@@ -28,14 +29,16 @@ DIGITS = {32: 9, 64: 18}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrowForm:
-    """A plain type in Arrow: `kind` is the form that all columns get, by `convert`; `words` say which columns `accepts` takes.
+    """A plain type in Arrow: `kind` is the form that all columns get, by `convert`; `words` say which columns it takes.
 
+    `accepts`: columns whose values are of the type; `tries`: others, of which each value must prove that it fits.
     `convert` raises pa.ArrowException for a value that `kind` cannot hold.
     """
 
     kind: pa.DataType
     words: str
     accepts: Callable[[pa.DataType], bool]
+    tries: Callable[[pa.DataType], bool] = lambda _: False
     convert: Callable[[pa.Array], pa.Array]
 
 
@@ -53,24 +56,43 @@ def integers(kind: pa.DataType) -> ArrowForm:
             return bool(column.scale <= 0 and column.precision - column.scale <= DIGITS[bits])
         return INTEGER_BITS.get(str(column), bits + 1) <= bits
 
-    words = (
-        f"signed integers of at most {bits} bits, unsigned ones of fewer, and decimals of at most {DIGITS[bits]} digits without a fraction"
-    )
-    return ArrowForm(kind=kind, words=words, accepts=accepts, convert=_cast(kind))
+    def convert(column: pa.Array) -> pa.Array:
+        if column.type == kind:
+            return column
+        if pa.types.is_decimal(column.type) and column.type.bit_width < WIDE_DECIMAL:
+            # Arrow's own cast of these to integers takes no fraction of zeros.
+            column = column.cast(pa.decimal128(38, column.type.scale))
+        return without_nan(column).cast(kind)
+
+    words = f"whole numbers of {bits} bits, in columns of integers, floats, decimals or booleans"
+    return ArrowForm(kind=kind, words=words, accepts=accepts, tries=_is_number, convert=convert)
+
+
+WIDE_DECIMAL = 128
+
+
+def _is_number(column: pa.DataType) -> bool:
+    known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(of_kind(column) for of_kind in known)
+
+
+def without_nan(column: pa.Array) -> pa.Array:
+    """A column with nulls for what some libraries write for a null among numbers."""
+    if not pa.types.is_floating(column.type):
+        return column
+    missing = pc.is_nan(column)
+    return pc.if_else(missing, None, column) if pc.any(missing).as_py() else column
 
 
 def floats(kind: pa.DataType) -> ArrowForm:
     """Numbers, each the nearest float there is."""
 
     def convert(column: pa.Array) -> pa.Array:
-        if pa.types.is_decimal(column.type):
+        if pa.types.is_decimal(column.type) or pa.types.is_uint64(column.type):
             column = pa.array([None if value is None else float(value) for value in column.to_pylist()], pa.float64())
         return column if column.type == kind else column.cast(kind, safe=False)
 
-    def accepts(column: pa.DataType) -> bool:
-        return bool(pa.types.is_floating(column) or pa.types.is_decimal(column) or str(column) in INTEGER_BITS)
-
-    return ArrowForm(kind=kind, words="floats, decimals, and integers other than uint64", accepts=accepts, convert=convert)
+    return ArrowForm(kind=kind, words="floats, decimals, integers and booleans", accepts=_is_number, convert=convert)
 
 
 def is_text(column: pa.DataType) -> bool:
@@ -84,7 +106,30 @@ def is_bytes(column: pa.DataType) -> bool:
     return not pa.types.is_decimal(column) and any(of_kind(column) for of_kind in known)
 
 
+def _texts(column: pa.Array) -> pa.Array:
+    if column.type == pa.string() or is_text(column.type) or pa.types.is_integer(column.type):
+        return column if column.type == pa.string() else column.cast(pa.string())
+    # As Python prints them: Arrow has other texts for floats and booleans.
+    return pa.array([None if value is None else str(value) for value in without_nan(column).to_pylist()], pa.string())
+
+
+def _holds_printed(column: pa.DataType) -> bool:
+    return is_text(column) or _is_number(column) or bool(pa.types.is_date32(column))
+
+
+def _booleans(column: pa.Array) -> pa.Array:
+    if column.type == pa.bool_():
+        return column
+    numbers = column.cast(pa.int64())
+    strange = pc.filter(numbers, pc.invert(pc.is_in(numbers, pa.array([0, 1, None], pa.int64()))))
+    if len(strange):
+        raise pa.ArrowInvalid(f"{strange[0].as_py()} is neither 0 nor 1")
+    return numbers.cast(pa.bool_())
+
+
 def _moments(column: pa.Array) -> pa.Array:
+    if pa.types.is_integer(column.type):
+        return pc.multiply_checked(column.cast(pa.int64()), PER_SECOND["us"]).cast(MOMENT)
     return _whole_seconds(column, "UTC")
 
 
@@ -194,12 +239,19 @@ def _text_or_null(column: pa.DataType) -> bool:
 
 
 BYTES = ArrowForm(kind=pa.binary(), words="byte strings", accepts=is_bytes, convert=_cast(pa.binary()))
-TEXT = ArrowForm(kind=pa.string(), words="texts", accepts=is_text, convert=_cast(pa.string()))
-BOOLEAN = ArrowForm(kind=pa.bool_(), words="booleans", accepts=pa.types.is_boolean, convert=lambda column: column)
+TEXT = ArrowForm(kind=pa.string(), words="texts, numbers, booleans and days", accepts=_holds_printed, convert=_texts)
+BOOLEAN = ArrowForm(
+    kind=pa.bool_(),
+    words="booleans, and integers that are 0 or 1",
+    accepts=pa.types.is_boolean,
+    tries=pa.types.is_integer,
+    convert=_booleans,
+)
 MOMENTS = ArrowForm(
     kind=MOMENT,
-    words="timestamps and dates",
+    words="timestamps, dates, and integers that count seconds since 1970",
     accepts=lambda column: bool(pa.types.is_timestamp(column) or pa.types.is_date(column)),
+    tries=pa.types.is_integer,
     convert=_moments,
 )
 ZONED = ArrowForm(kind=MOMENT, words="timestamps", accepts=pa.types.is_timestamp, convert=_zoned)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_runtime.value_types import Parsed, UnknownType, WithinList, parse
-from feature_runtime.value_types.arrow_forms import MOMENT, PER_SECOND, is_list
+from feature_runtime.value_types.arrow_forms import MOMENT, PER_SECOND, is_list, is_text, without_nan
 
 
 def arrow_type(dtype: Any) -> pa.DataType | None:
@@ -35,31 +35,61 @@ def accepts(column: pa.DataType, dtype: Any) -> bool:
     return not misfit(column, dtype)
 
 
+def may_not_fit(column: pa.DataType, dtype: Any) -> bool:
+    """Whether the type of an accepted column does not tell that each of its values fits."""
+    return bool(_misfit(column, parse(dtype), certain=True))
+
+
 def misfit(column: pa.DataType, dtype: Any) -> str:
-    """Why a column's values cannot become values of a Feast type; empty when they can."""
+    """Why a column's values cannot become values of a Feast type; empty when they can, or may, each for itself."""
     try:
         return _misfit(column, parse(dtype))
     except UnknownType as error:
         return str(error)
 
 
-def _misfit(column: pa.DataType, kind: Parsed) -> str:
+def declaration_for(column: pa.DataType) -> str:
+    """The Feast type that holds a column as it is; empty where none is the obvious one."""
+    while plain := _plain_type(column):
+        column = plain
+    if is_list(column):
+        inner = declaration_for(column.value_type)
+        return inner and f"Array({inner})"
+    names = ("Bool", "Int32", "Int64", "Float32", "Float64", "String", "Bytes", "UnixTimestamp", "Map", "Json")
+    return next((name for name in names if not _misfit(column, parse(name), certain=True) and _own(column, name)), "")
+
+
+def _own(column: pa.DataType, name: str) -> bool:
+    """Whether a type is a column's own, rather than one that it can be printed or rounded as."""
+    if name == "Json":
+        return pa.types.is_struct(column) or pa.types.is_map(column)
+    number = pa.types.is_integer(column) or pa.types.is_boolean(column) or pa.types.is_decimal(column)
+    if name == "String":
+        return is_text(column)
+    if name in ("Float32", "Float64"):
+        return not number and (name == "Float64" or column in (pa.float16(), pa.float32()))
+    return not (name in ("Int32", "Int64") and pa.types.is_boolean(column))
+
+
+def _misfit(column: pa.DataType, kind: Parsed, *, certain: bool = False) -> str:
     while plain := _plain_type(column):
         column = plain
     if pa.types.is_null(column) and _arrow(kind) is not None:
         return ""
     if kind.inner:
-        return _misfit(column.value_type, kind.inner) if is_list(column) else f"{kind.outer} takes lists; it is {column}"
+        return _misfit(column.value_type, kind.inner, certain=certain) if is_list(column) else f"{kind.outer} takes lists; it is {column}"
     if kind.row:
-        return "" if kind.row.column.accepts(column) else f"{kind.row.name} takes {kind.row.column.words}; it is {column}"
-    return _misfit_struct(column, kind) if pa.types.is_struct(column) else f"Struct takes structs; it is {column}"
+        form = kind.row.column
+        fits = form.accepts(column) or (form.tries(column) and not certain)
+        return "" if fits else f"{kind.row.name} takes {form.words}; it is {column}"
+    return _misfit_struct(column, kind, certain=certain) if pa.types.is_struct(column) else f"Struct takes structs; it is {column}"
 
 
-def _misfit_struct(column: pa.StructType, kind: Parsed) -> str:
+def _misfit_struct(column: pa.StructType, kind: Parsed, *, certain: bool) -> str:
     for name, inner in kind.fields:
         if column.get_field_index(name) < 0:
             return f"its struct has no field {name!r}"
-        if why := _misfit(column.field(name).type, inner):
+        if why := _misfit(column.field(name).type, inner, certain=certain):
             return f"in its field {name!r}: {why}"
     return ""
 
@@ -79,7 +109,7 @@ def as_column(column: pa.Array, dtype: Any) -> pa.Array:
     """
     made = converted(column, parse(dtype))
     # What some libraries write for a null among numbers is stored as one.
-    return _without_nan(made) if pa.types.is_floating(made.type) else made
+    return without_nan(made)
 
 
 def as_field(column: pa.Array, name: str, dtype: Any) -> pa.Array:
@@ -92,11 +122,6 @@ def as_field(column: pa.Array, name: str, dtype: Any) -> pa.Array:
         return as_column(column, dtype)
     except pa.ArrowException as error:
         raise pa.ArrowInvalid(f"{name!r} is {dtype}: {error}") from error
-
-
-def _without_nan(column: pa.Array) -> pa.Array:
-    missing = pc.is_nan(column)
-    return pc.if_else(missing, None, column) if pc.any(missing).as_py() else column
 
 
 def converted(column: pa.Array, kind: Parsed) -> pa.Array:
@@ -199,7 +224,9 @@ def incomplete(column: pa.Array, dtype: Any) -> int:
     kind, column = parse(dtype), _unpacked(column)
     if not kind.inner or kind.inner.within_list is not WithinList.NOTHING or not is_list(column.type):
         return 0
-    return as_column(column, kind).null_count - column.null_count if column.flatten().null_count else 0
+    flat = column.flatten()
+    # A float that is none is null where a whole number is declared.
+    return as_column(column, kind).null_count - column.null_count if flat.null_count or pa.types.is_floating(flat.type) else 0
 
 
 def countable(kind: pa.DataType) -> pa.DataType:

@@ -27,7 +27,7 @@ from feature_runtime.serving.requests import CHECKS
 from feature_runtime.serving.values import json_decoder
 from feature_runtime.value_types import TYPES, UnknownType, as_printed, equal, json_form, parse, printed
 from feature_runtime.value_types.arrow_forms import PER_SECOND
-from feature_runtime.value_types.columns import accepts, arrow_type, as_column, from_python, misfit, pylist
+from feature_runtime.value_types.columns import accepts, arrow_type, as_column, declaration_for, from_python, may_not_fit, misfit, pylist
 
 ID = "00000000-0000-0000-0000-000000000007"
 BIG = 2**53 + 1
@@ -64,8 +64,17 @@ COLUMNS = {
         (pa.array(["é", None, ""], pa.large_string()), ["é", None, ""]),
         (pa.array(["é", None, ""], pa.string_view()), ["é", None, ""]),
         (pa.array(["a", None, "a"]).dictionary_encode(), ["a", None, "a"]),
+        (pa.array([1, None, -(2**63)], pa.int64()), ["1", None, str(-(2**63))]),
+        (pa.array([1.0, None, 1e16, NAN, 0.1], pa.float64()), ["1.0", None, "1e+16", None, "0.1"]),
+        (pa.array([0.1], pa.float32()), ["0.10000000149011612"]),
+        (pa.array([True, None]), ["True", None]),
+        (pa.array([Decimal("12.30"), None]), ["12.30", None]),
+        (pa.array([date(2026, 12, 1), None]), ["2026-12-01", None]),
     ],
     "Int32": [
+        (pa.array([2**31 - 1, None, -(2**31)], pa.int64()), [2**31 - 1, None, -(2**31)]),
+        (pa.array([7.0, NAN, None], pa.float64()), [7, None, None]),
+        (pa.array([True, None, False]), [1, None, 0]),
         (pa.array([-(2**31), None, 2**31 - 1], pa.int32()), [-(2**31), None, 2**31 - 1]),
         (pa.array([1, None], pa.uint16()), [1, None]),
         (pa.array([1, None, 1], pa.int8()).dictionary_encode(), [1, None, 1]),
@@ -74,6 +83,13 @@ COLUMNS = {
     "Int64": [
         (pa.array([BIG, None, -(2**63)], pa.int64()), [BIG, None, -(2**63)]),
         (pa.array([2**32 - 1, None], pa.uint32()), [2**32 - 1, None]),
+        (pa.array([2**63 - 1, None], pa.uint64()), [2**63 - 1, None]),
+        (pa.array([1.0, None, NAN, 1e17, -(2.0**63)], pa.float64()), [1, None, None, 10**17, -(2**63)]),
+        (pa.array([3.0, None], pa.float64()).dictionary_encode(), [3, None]),
+        (pa.array([2.0, None], pa.float32()), [2, None]),
+        (pa.array([True, None, False]), [1, None, 0]),
+        (pa.array([Decimal("12.00"), None], pa.decimal128(12, 2)), [12, None]),
+        (pa.array([Decimal("12.00"), None], pa.decimal32(6, 2)), [12, None]),
         (pa.array([Decimal(10**18 - 1), None], pa.decimal128(18, 0)), [10**18 - 1, None]),
     ],
     "Float64": [
@@ -81,6 +97,8 @@ COLUMNS = {
         (pa.array([BIG, None], pa.int64()), [float(BIG), None]),
         (pa.array([Decimal("12.30"), None], pa.decimal128(12, 2)), [12.3, None]),
         (pa.array([1.5], pa.float32()), [1.5]),
+        (pa.array([2**64 - 1, None], pa.uint64()), [2.0**64, None]),
+        (pa.array([True, None]), [1.0, None]),
     ],
     "Float32": [
         (pa.array([0.1, NAN, None, -math.inf], pa.float32()), [0.10000000149011612, None, None, "-Infinity"]),
@@ -90,12 +108,17 @@ COLUMNS = {
         (pa.array([1.5, None], pa.float64()).cast(pa.float16()), [1.5, None]),
         (pa.array([Decimal("0.5")], pa.decimal64(4, 2)), [0.5]),
     ],
-    "Bool": [(pa.array([True, None, False]), [True, None, False])],
+    "Bool": [
+        (pa.array([True, None, False]), [True, None, False]),
+        (pa.array([1, None, 0], pa.int64()), [True, None, False]),
+        (pa.array([1, 0], pa.uint8()), [True, False]),
+    ],
     "UnixTimestamp": [
         (pa.array([-1_500, None, 1_999], pa.timestamp("ms")), [-2, None, 1]),
         (pa.array([-1, None, 2], pa.timestamp("s", "Asia/Tokyo")), [-1, None, 2]),
         (pa.array([-1, 1], pa.date32()), [-86_400, 86_400]),
         (pa.array([date(1950, 1, 1)], pa.date64()), [-631_152_000]),
+        (pa.array([1_700_000_000, None, -1], pa.int64()), [1_700_000_000, None, -1]),
     ],
     "Map": [
         (pa.array([[("a", "x"), ("b", None)], None, []], pa.map_(pa.string(), pa.string())), [{"a": "x", "b": None}, None, {}]),
@@ -124,6 +147,12 @@ COLUMNS = {
 COLUMNS["PdfBytes"] = COLUMNS["ImageBytes"] = COLUMNS["Bytes"]
 COLUMNS["TimeUuid"] = COLUMNS["Uuid"]
 COMPOSED = [
+    (Array(feast_types.Int32), pa.array([[1, 2], None], pa.list_(pa.int64())), [[1, 2], None]),
+    (Array(feast_types.Int64), pa.array([[1.0, 2.0], [NAN], [None]], pa.list_(pa.float64())), [[1, 2], None, None]),
+    (Array(feast_types.String), pa.array([[1, 2], [None]], pa.list_(pa.int64())), [["1", "2"], None]),
+    (Array(feast_types.Bool), pa.array([[1, 0], []], pa.list_(pa.int64())), [[True, False], []]),
+    (Set(feast_types.Int32), pa.array([[3.0, 1.0, 3.0]]), [[1, 3]]),
+    (Struct({"a": feast_types.Int32, "b": feast_types.Bool}), pa.array([{"a": 1.0, "b": 1}, None]), [{"a": 1, "b": True}, None]),
     (Array(feast_types.Int64), pa.array([[BIG, None], [BIG], None, []], pa.list_(pa.int64())), [None, [BIG], None, []]),
     (Array(feast_types.Int32), pa.array([[1, None], [2]], pa.large_list(pa.int16())), [None, [2]]),
     (Array(feast_types.String), pa.array([["a", None], ["", "é"], None, []], pa.list_(pa.string())), [None, ["", "é"], None, []]),
@@ -345,14 +374,13 @@ def test_a_column_without_any_value_fits_every_type(dtype):
 
 
 REFUSED = [
-    (feast_types.Int64, pa.uint64(), "signed integers"),
-    (feast_types.Int64, pa.float64(), "signed integers"),
-    (feast_types.Int64, pa.decimal128(12, 2), "without a fraction"),
-    (feast_types.Int32, pa.int64(), "at most 32 bits"),
-    (feast_types.Int32, pa.decimal128(10, 0), "at most 9 digits"),
-    (feast_types.Bool, pa.int64(), "booleans"),
-    (feast_types.String, pa.int64(), "texts"),
-    (feast_types.UnixTimestamp, pa.string(), "timestamps and dates"),
+    (feast_types.Int64, pa.string(), "whole numbers of 64 bits"),
+    (feast_types.Int32, pa.timestamp("us"), "whole numbers of 32 bits"),
+    (feast_types.Float64, pa.string(), "floats"),
+    (feast_types.Bool, pa.float64(), "booleans"),
+    (feast_types.String, pa.binary(), "texts"),
+    (feast_types.String, pa.timestamp("us"), "texts"),
+    (feast_types.UnixTimestamp, pa.string(), "timestamps, dates"),
     (feast_types.Map, pa.map_(pa.string(), pa.int64()), "declare a Struct"),
     (feast_types.Map, pa.struct([("a", pa.int64())]), "declare a Struct"),
     (feast_types.Map, pa.string(), "maps from texts"),
@@ -362,8 +390,70 @@ REFUSED = [
     (Struct({"a": feast_types.Int64}), pa.struct([("b", pa.int64())]), "no field 'a'"),
     (Struct({"a": feast_types.Int64}), pa.struct([("a", pa.string())]), "in its field 'a'"),
     (Array(feast_types.Int64), pa.int64(), "Array takes lists"),
-    (Array(Array(feast_types.Int64)), pa.list_(pa.list_(pa.string())), "signed integers"),
+    (Array(Array(feast_types.Int64)), pa.list_(pa.list_(pa.string())), "whole numbers"),
 ]
+
+
+UNFIT = [
+    (feast_types.Int64, pa.array([1.0, 1.5])),
+    (feast_types.Int64, pa.array([2.0**63])),
+    (feast_types.Int64, pa.array([math.inf])),
+    (feast_types.Int64, pa.array([Decimal("1.50")])),
+    (feast_types.Int64, pa.array([2**63], pa.uint64())),
+    (feast_types.Int32, pa.array([1, 3_000_000_000])),
+    (feast_types.Bool, pa.array([1, 2])),
+    (feast_types.UnixTimestamp, pa.array([2**62])),
+    (Array(feast_types.Int32), pa.array([[1], [2**40]])),
+    (Struct({"a": feast_types.Int64}), pa.array([{"a": 0.5}])),
+]
+
+
+@pytest.mark.parametrize(("dtype", "column"), UNFIT, ids=[f"{dtype} from {column.type}" for dtype, column in UNFIT])
+def test_a_value_that_would_be_cut_is_refused_where_others_of_its_column_fit(dtype, column):
+    assert accepts(column.type, dtype)
+    assert may_not_fit(column.type, dtype)
+    with pytest.raises(pa.ArrowException):
+        as_column(column, dtype)
+
+
+LIKE_FEAST = [
+    (feast_types.Int32, pa.array([1, 2])),
+    (feast_types.Int64, pa.array([1.0, 2.0])),
+    (feast_types.Int64, pa.array([True, False])),
+    (feast_types.Bool, pa.array([0, 1])),
+    (feast_types.String, pa.array([1, 2])),
+    (feast_types.String, pa.array([0.1, 1e22, 5e-324, -0.0])),
+    (feast_types.String, pa.array([True, False])),
+    (feast_types.String, pa.array([date(2026, 12, 1)])),
+    (feast_types.Float32, pa.array([True, False])),
+    (feast_types.UnixTimestamp, pa.array([5, -5])),
+]
+
+
+@pytest.mark.parametrize(("dtype", "column"), LIKE_FEAST, ids=[f"{dtype} from {column.type}" for dtype, column in LIKE_FEAST])
+def test_a_column_of_another_type_is_stored_as_feast_converts_it(dtype, column):
+    values = python_values_to_proto_values(column.to_numpy(zero_copy_only=False).tolist(), dtype.to_value_type())
+    assert serialized(column, dtype).to_pylist() == [value.SerializeToString() for value in values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "declared"),
+    [
+        (pa.int64(), "Int64"),
+        (pa.int32(), "Int32"),
+        (pa.uint64(), ""),
+        (pa.bool_(), "Bool"),
+        (pa.float32(), "Float32"),
+        (pa.float64(), "Float64"),
+        (pa.large_string(), "String"),
+        (pa.timestamp("us", "UTC"), "UnixTimestamp"),
+        (pa.list_(pa.float64()), "Array(Float64)"),
+        (pa.dictionary(pa.int32(), pa.string()), "String"),
+    ],
+    ids=str,
+)
+def test_the_type_that_holds_a_column_as_it_is(kind, declared):
+    assert declaration_for(kind) == declared
 
 
 @pytest.mark.parametrize(("dtype", "kind", "why"), REFUSED, ids=[f"{dtype} from {kind}" for dtype, kind, _ in REFUSED])
