@@ -44,6 +44,7 @@ def render(report: Report, limit: int = LIMIT) -> str:
         Section("Why the preview failed", list(_failure(report)) if report.failed else []),
         Section("Data", [_risk(change) for change in preview.changes if is_at_risk(change)]),
         Section("Features: what models receive", list(_features(report.features))),
+        Section("Warnings", [f"- {code(warning, 600)}" for warning in preview.warnings]),
         Section("Policies weakened", [_policy(change) for change in report.weaker]),
         Section("Policy findings", list(_findings(preview.findings))),
         Section("Policies changed otherwise", [_policy(change) for change in report.policies if not change.weaker]),

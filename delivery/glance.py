@@ -41,7 +41,7 @@ def _counts(report: Report) -> list[str]:
 def _alert(report: Report) -> str:
     if report.failed or report.violations or any(is_at_risk(change) for change in report.preview.changes):
         return "CAUTION"
-    return "WARNING" if report.weaker or report.features.breaking or report.features.problem else "NOTE"
+    return "WARNING" if report.weaker or report.features.breaking or report.features.problem or report.preview.warnings else "NOTE"
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -52,6 +52,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield "**Preview**: what it said could not be read; nothing below tells what it would do."
     yield from _data(report)
     yield from _features(report)
+    if warnings := report.preview.warnings:
+        yield f"**Warning**: {code(warnings[0], 300)}{f' and {len(warnings) - 1} more, below' if len(warnings) > 1 else ''}."
     yield from _policies(report)
     yield from _sizes(report.preview.of("update", "replace"))
 

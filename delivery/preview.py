@@ -6,6 +6,7 @@ its type: what is missing or odd is left out, and a text that is neither makes a
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ GROUPS = {
 UNSEEN = frozenset({"same", "read", "read-discard", "refresh", "discard", "remove-pending-replace", ""})
 STRONGEST = ("replace", "delete", "update", "import", "create")
 STACK = "pulumi:pulumi:Stack"
+MARKUP = re.compile(r"<\{%[^%]*%\}>")
 HIDDEN_TYPES = ("kubernetes:core/v1:Secret", "random:", "aws:secretsmanager", "aws:ssm/parameter")
 
 
@@ -67,6 +69,8 @@ class Preview:
     changes: tuple[Change, ...] = ()
     findings: tuple[Finding, ...] = ()
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What the program itself warns of; not what the engine and providers say about resources."""
     unchanged: int = 0
     readable: bool = True
 
@@ -86,6 +90,7 @@ def read_preview(text: str) -> Preview:
         changes=tuple(_changes(steps)),
         findings=tuple(dict.fromkeys(findings)),
         errors=tuple(errors),
+        warnings=tuple(dict.fromkeys(_warnings(documents))),
         unchanged=_unchanged(documents, steps),
         readable=any(known & document.keys() or "summaryEvent" in document or "preludeEvent" in document for document in documents),
     )
@@ -202,12 +207,22 @@ def _finding(event: dict[str, Any]) -> Finding | None:
 
 def _errors(documents: Iterable[dict[str, Any]]) -> Iterator[str]:
     for document in documents:
-        said = [*_list(document.get("diagnostics")), document.get("diagnosticEvent")]
-        for diagnostic in (_dict(item) for item in said):
-            if diagnostic.get("severity") == "error" and str(diagnostic.get("message") or "").strip():
-                yield str(diagnostic["message"]).strip().removeprefix("error: ")
+        yield from (message for message, _ in _diagnostics(document, "error"))
         if failure := _dict(document.get("errorEvent")).get("error"):
             yield str(failure).strip()
+
+
+def _warnings(documents: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """What the program warns of, which is about no resource but the stack."""
+    for document in documents:
+        yield from (message for message, urn in _diagnostics(document, "warning") if not urn or f"::{STACK}::" in urn)
+
+
+def _diagnostics(document: dict[str, Any], severity: str) -> Iterator[tuple[str, str]]:
+    """(message, URN of what it is about)."""
+    for diagnostic in (_dict(item) for item in [*_list(document.get("diagnostics")), document.get("diagnosticEvent")]):
+        if diagnostic.get("severity") == severity and (message := str(diagnostic.get("message") or "").strip()):
+            yield MARKUP.sub("", message).removeprefix(f"{severity}: ").strip(), str(diagnostic.get("urn") or "")
 
 
 def _unchanged(documents: Iterable[dict[str, Any]], steps: list[dict[str, Any]]) -> int:

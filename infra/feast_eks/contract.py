@@ -7,7 +7,7 @@ ordered features and their types: what a model was trained on and what it must r
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Contract:
     are the keys in the offline store's bucket that the views are computed from, each a file, a folder or a pattern; `local_files` maps
     sources to files that only the machine of whoever wrote the contract has; `join_keys` name the
     columns of entities, also as services and on-demand views ask requests for them. `online` are the views that are loaded;
-    `schedules` maps those that are loaded apart from the others to their cron schedule (their tag `materialization_schedule`).
+    `schedules` maps those that are loaded apart from the others to their cron schedule (their tag `materialization_schedule`);
+    `pushed` get values between two loads too, from a source that pushes or streams.
     """
 
     project: str
@@ -44,6 +45,7 @@ class Contract:
     freshness_seconds: dict[str, int] = field(default_factory=dict)
     online: frozenset[str] = frozenset()
     schedules: dict[str, str] = field(default_factory=dict)
+    pushed: frozenset[str] = frozenset()
 
 
 def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
@@ -73,13 +75,14 @@ def read_contract(feature_repo: Path, *, bucket: str | None = None) -> Contract:
             | ({"full_feature_names": True} if service.get("full_feature_names") else {})
             for name, service in lock["services"].items()
         },
-        ttl_seconds={name: ceil(view["ttl_seconds"] or 0) for name, view in lock["views"].items()},
+        ttl_seconds={name: _ttl_seconds(view) for name, view in lock["views"].items()},
         sources=tuple(sorted(set(_keys(lock["sources"], bucket)))),
         local_files={name: place for name, source in lock["sources"].items() if (place := source.get("location", "")).startswith("/")},
         join_keys=frozenset(_join_keys(lock)),
         freshness_seconds={name: bound for name, view in lock["views"].items() if (bound := _freshness_seconds(view))},
         online=frozenset(name for name, view in lock["views"].items() if view["online"]),
         schedules=_schedules(lock["views"]),
+        pushed=frozenset(name for name, view in lock["views"].items() if "stream_source" in view),
     )
 
 
@@ -109,11 +112,17 @@ def _join_keys(lock: dict[str, Any]) -> Iterator[str]:
             yield from source.get("join_key_map", {}).values()
 
 
+def _ttl_seconds(view: dict[str, Any]) -> int:
+    """Whole seconds, away from 0: a fraction of a second is not for ever."""
+    ttl = view["ttl_seconds"] or 0
+    return ceil(ttl) if ttl > 0 else floor(ttl)
+
+
 def _freshness_seconds(view: dict[str, Any]) -> int:
     """0 where nothing bounds the age of the newest row."""
     text = view.get("tags", {}).get(FRESHNESS_TAG)
     if text is None:
-        return ceil(view["ttl_seconds"] or 0)
+        return max(0, _ttl_seconds(view))
     try:
         hours = float(text)
     except ValueError:

@@ -43,6 +43,8 @@ class FeatureStore(pulumi.ComponentResource):
     def __init__(self, name: str, args: FeatureStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("feast-eks:index:FeatureStore", name, {}, opts)
         plan, settings = args.plan, args.plan.settings
+        for warning in plan.warnings:
+            pulumi.warn(warning)
         definitions, image, protect = plan.definitions, plan.image, settings.protect_data
         monitored_from = settings.monitoring.namespace if settings.monitoring.enabled else None
         child = pulumi.ResourceOptions(parent=self)

@@ -11,8 +11,11 @@ import yaml
 from feast_eks.addresses import MASTER_SET, ONLINE_STORE_CA_FILE, RegistryAddress, online_store_hosts, registry_address
 from feast_eks.contract import SCHEDULE_TAG, Contract
 from feast_eks.refusal import Problem, Refusal
-from feast_eks.settings import MaterializationSettings, Settings
+from feast_eks.settings import MaterializationSettings, Settings, longest_gap
 from feast_eks.workload import FEATURE_REPO_PATH
+
+FASTEST_LOAD_SECONDS = 5
+"""From the moment up to which a load reads to the moment when its first values are served, at the least."""
 
 ONLINE_STORE_CLASS = "feature_runtime.online_store.PipelinedRedisOnlineStore"
 """Feast's own Redis store, written in batches, as the runtime image has it. Its keys are the same, and so are its bytes in Redis:
@@ -91,25 +94,55 @@ def key_ttl_seconds(settings: MaterializationSettings, contract: Contract) -> in
     Long enough to survive one missed run and a second one at its deadline.
 
     Raises:
-        Refusal: a view's ttl is shorter than that, so its values would age away between two runs.
+        Refusal: a view's ttl is so short that no load could ever bring a value that counts; names all.
     """
-    margins = {
-        view: (settings.apart(contract.schedules[view]) if view in contract.schedules else settings) for view in contract.ttl_seconds
-    }
     problems = [
         Problem(
             path=f"feature view {view}",
-            value=f"ttl of {ttl / 3600:g} hours",
-            rule=f"a ttl of at least {margins[view].margin_seconds / 3600:g} hours: two gaps of "
-            f"{f'its tag {SCHEDULE_TAG}' if view in contract.schedules else 'materialization.schedule'} {margins[view].schedule!r} "
-            "and one deadline",
-            remedy=f"raise the view's ttl, or materialize more often (the view alone by its tag {SCHEDULE_TAG})",
+            value=f"ttl of {ttl} second{'' if abs(ttl) == 1 else 's'}",
+            rule=f"0 (for ever), or at least {FASTEST_LOAD_SECONDS} seconds: what is loaded is older when the load has ended",
+            remedy="raise the view's ttl",
         )
-        for view, ttl in contract.ttl_seconds.items()
-        if 0 < ttl < margins[view].margin_seconds
+        for view, ttl in sorted(contract.ttl_seconds.items())
+        if ttl < 0 or (0 < ttl < FASTEST_LOAD_SECONDS and view in contract.online - contract.pushed)
     ]
     if problems:
-        raise Refusal("feature definitions and schedule", problems)
+        raise Refusal("feature definitions", problems)
     if not contract.ttl_seconds or 0 in contract.ttl_seconds.values():
         return None
-    return max(contract.ttl_seconds.values()) + max(margin.margin_seconds for margin in margins.values())
+    margins = [_loads(settings, contract, view).margin_seconds for view in contract.ttl_seconds]
+    return max(contract.ttl_seconds.values()) + max(margins)
+
+
+def fading_views(settings: MaterializationSettings, contract: Contract) -> list[str]:
+    """What to say of views whose values stop to count before the next load brings others, or do so when one load fails.
+
+    Their author may want that. Views that are pushed to are left out: what they are fed by, no schedule says.
+    """
+    said = []
+    for view in sorted(contract.online - contract.pushed):
+        ttl, loads = contract.ttl_seconds[view], _loads(settings, contract, view)
+        gap = int(longest_gap(loads.schedule).total_seconds())
+        if not 0 < ttl < loads.margin_seconds:
+            continue
+        whose = f"its tag {SCHEDULE_TAG}" if view in contract.schedules else "materialization.schedule"
+        said.append(
+            f"feature view {view}: its ttl is {_hours(ttl)}, and the loads by {whose} {loads.schedule!r} lie up to {_hours(gap)} apart. "
+            f"Its values are null {'until the next load has ended' if ttl < gap else 'when a load is missed'}. If that is not wanted, give "
+            f"it a ttl of at least {_hours(loads.margin_seconds)} (two gaps and one deadline), or load it more often (by the tag "
+            f"{SCHEDULE_TAG})."
+        )
+    return said
+
+
+def _loads(settings: MaterializationSettings, contract: Contract, view: str) -> MaterializationSettings:
+    """How a view is loaded: by its own schedule where it has one."""
+    return settings.apart(contract.schedules[view]) if view in contract.schedules else settings
+
+
+def _hours(seconds: int) -> str:
+    for size, unit in ((3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = f"{seconds / size:.4g}"
+            return f"{count} {unit}{'' if count == '1' else 's'}"
+    return f"{seconds} seconds"

@@ -8,7 +8,7 @@ from typing import Any
 from feast_eks.addresses import ONLINE_STORE_CA_FILE, REGISTRY_CA_FILE, feature_server_url
 from feast_eks.contract import Contract, read_contract
 from feast_eks.definitions import Definitions, read_definitions
-from feast_eks.feature_store_yaml import client_feature_store_yaml, feature_store_yaml
+from feast_eks.feature_store_yaml import client_feature_store_yaml, fading_views, feature_store_yaml
 from feast_eks.refusal import Problem, Refusal
 from feast_eks.runtime_image import source_tag
 from feast_eks.settings import Settings, load_settings
@@ -24,6 +24,8 @@ class Plan:
     definitions: Definitions
     image: str
     client_feature_store_yaml: str
+    warnings: tuple[str, ...] = ()
+    """What is deployed as it is, and may not be what is wanted."""
 
     @property
     def feature_services(self) -> dict[str, dict[str, Any]]:
@@ -48,6 +50,7 @@ def plan_feature_store(project_directory: Path) -> Plan:
         definitions=read_definitions(feature_repo, feature_store_yaml(settings, contract), _certificates(settings, project_directory)),
         image=settings.runtime_image.reference(default_tag=source_tag(project_directory / "runtime")),
         client_feature_store_yaml=client_feature_store_yaml(contract, feature_server_url(settings.namespace)),
+        warnings=tuple(fading_views(settings.materialization, contract)),
     )
 
 

@@ -16,6 +16,8 @@ _MATERIALIZES = re.compile(r"\bmaterialize(-incremental)?\b")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _APPLIES = re.compile(r"^(\S*\bfeature-runtime )?apply\b|\bfeast\b[^|;&]*\bapply\b")
 _CHECKS = re.compile(r"^(\S*\bfeature-runtime )?check\b.* --against[ =]registry\b")
+FASTEST_LOAD_SECONDS = 5
+"""From the moment up to which a run reads to the moment when its first values are served, at the least."""
 ADMINISTRATORS = ("postgres-password", "redis-password", "replication-password")
 """Keys of the stores' own Secrets, whose users may do everything."""
 
@@ -37,7 +39,7 @@ def _freshness(resources: list[Resource], context: Context) -> Iterator[Finding]
                     yield config_map, f"{key}: no CronJob materializes views.{view}: what is served of it ages for ever"
                 if known := [margin for run in loads if (margin := _margin(run)) is not None]:
                     margins[view] = min(known)
-            yield from ((config_map, f"{key}: {fault}") for fault in _too_short(views, margins))
+            yield from ((config_map, f"{key}: {fault}") for fault in _too_short(views))
             for holder, file, store in _stores_beside(config_map, own, resources) if margins else ():
                 yield from ((holder, f"{file}: {fault}") for fault in _vanishing(store, views, max(margins.values())))
 
@@ -100,13 +102,14 @@ def _margin(run: Resource) -> float | None:
     return 2 * max(between).total_seconds() + deadline
 
 
-def _too_short(views: Mapping[str, Mapping[str, Any]], margins: Mapping[str, float]) -> Iterator[str]:
-    for view, margin in margins.items():
-        ttl = views[view].get("ttl_seconds")
+def _too_short(views: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A ttl that ends between two runs may be wanted: the program warns of it."""
+    for view, about in views.items():
+        ttl = about.get("ttl_seconds")
         if not isinstance(ttl, (int, float)):
             yield f"views.{view} has no ttl: the first incremental run fails"
-        elif 0 < ttl < margin:
-            yield f"views.{view}.ttl_seconds is {ttl:g}, below {margin:g}: two gaps of the schedule and a deadline"
+        elif ttl < 0 or (0 < ttl < FASTEST_LOAD_SECONDS and not get(about, "stream_source")):
+            yield f"views.{view}.ttl_seconds is {ttl:g}, below {FASTEST_LOAD_SECONDS}: what is loaded is older when the load has ended"
 
 
 def _vanishing(store: Mapping[str, Any], views: Mapping[str, Mapping[str, Any]], margin: float) -> Iterator[str]:
@@ -253,10 +256,10 @@ def _has_walls(workload: Resource, resources: list[Resource]) -> bool:
 RULES: tuple[Rule, ...] = (
     StackRule(
         name="ttl-vs-schedule",
-        description="Values live until the next materialization, even if one fails.",
+        description="Views are materialized, their values count when they arrive, and keys outlive a run that fails.",
         harm="integrity",
         severity="critical",
-        remedy="materialize more often, or raise the view's ttl and key_ttl_seconds: two gaps of the schedule and one deadline at least",
+        remedy="materialize the view, raise its ttl, and key_ttl_seconds to two gaps of the schedule and one deadline at least",
         check=_freshness,
     ),
     StackRule(

@@ -42,9 +42,10 @@ def step():
 def report():
     """A report on a successful preview with the given steps."""
 
-    def make(*steps, exit_status=0, features=None, policies=(), log="", findings=(), errors=()):
+    def make(*steps, exit_status=0, features=None, policies=(), log="", findings=(), errors=(), warnings=()):
         events = [{"policyEvent": finding} for finding in findings]
-        digest = {"steps": list(steps), "changeSummary": {"same": 3}, "diagnostics": [{"severity": "error", "message": e} for e in errors]}
+        diagnostics = [{"severity": "error", "message": e} for e in errors] + [{"severity": "warning", **w} for w in warnings]
+        digest = {"steps": list(steps), "changeSummary": {"same": 3}, "diagnostics": diagnostics}
         return Report(
             stack="prod",
             exit_status=exit_status,

@@ -185,6 +185,24 @@ def test_a_weakened_policy_alone_is_a_warning(report):
     assert "**Policy weakened**: `s3-tls-only` `mandatory` → `disabled`." in comment
 
 
+def test_what_the_program_warns_of_is_in_the_comment_and_what_a_provider_says_is_not(report):
+    stack = "urn:pulumi:prod::feast-eks::pulumi:pulumi:Stack::feast-eks-prod"
+    chart = "urn:pulumi:prod::feast-eks::kubernetes:helm.sh/v4:Chart::feast-redis"
+    comment = render(
+        report(
+            warnings=[
+                {"message": "warning: <{%fg 3%}>feature view clicks: its ttl is 1 hour<{%reset%}>\n", "urn": stack},
+                {"message": "feature view visits: its ttl is 2 hours"},
+                {"message": "this chart is old", "urn": chart},
+            ]
+        )
+    )
+    assert "[!WARNING]" in comment
+    assert "**Warning**: `feature view clicks: its ttl is 1 hour` and 1 more, below." in comment
+    assert "- `feature view visits: its ttl is 2 hours`" in comment
+    assert "this chart is old" not in comment
+
+
 def test_nothing_to_do_is_said_in_a_line(report):
     comment = render(report())
     assert "### `prod`: no resource changes; 3 unchanged" in comment

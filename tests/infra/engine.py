@@ -43,6 +43,8 @@ class Engine(pulumi.runtime.Mocks):
     outputs: dict[str, Any] = field(default_factory=dict)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """What was asked of a cloud: (function, arguments)."""
+    warnings: list[str] = field(default_factory=list)
+    """What the program warns of."""
     requests: dict[tuple[str, str], Any] = field(default_factory=dict)
     """What was said to the engine beside the inputs, by type and logical name."""
 
@@ -171,6 +173,7 @@ def run_program(config: Mapping[str, Any], *, stack: str = "local", preview: boo
         with (
             mock.patch.object(pulumi.runtime.mocks.MockMonitor, "RegisterResource", remember),
             mock.patch.object(pulumi, "export", engine.outputs.__setitem__),
+            mock.patch.object(pulumi, "warn", engine.warnings.append),
         ):
             program()
     except Exception as error:

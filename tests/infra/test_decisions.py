@@ -12,9 +12,9 @@ import yaml
 
 from feast_eks import registry
 from feast_eks.charts import READY_SECONDS
-from feast_eks.contract import Contract, read_contract
+from feast_eks.contract import Contract, definitions_sha256, read_contract
 from feast_eks.definitions import Definitions
-from feast_eks.feature_store_yaml import feature_store_yaml, key_ttl_seconds
+from feast_eks.feature_store_yaml import fading_views, feature_store_yaml, key_ttl_seconds
 from feast_eks.online_store import online_store_values
 from feast_eks.refusal import Refusal
 from feast_eks.registry import registry_values
@@ -90,11 +90,61 @@ def test_keys_of_a_view_without_ttl_live_for_ever():
     assert key_ttl_seconds(MaterializationSettings(), contract) is None
 
 
-def test_a_ttl_that_ends_between_two_runs_is_refused():
-    contract = Contract(project="p", services={}, ttl_seconds={"hourly": 3600, "weekly": 7 * DAY})
+def aging(*, pushed=(), **ttl_seconds):
+    return Contract(project="p", services={}, ttl_seconds=ttl_seconds, online=frozenset(ttl_seconds), pushed=frozenset(pushed))
+
+
+def test_a_ttl_that_ends_between_two_runs_is_deployed_with_a_warning():
+    contract = aging(hourly=3600, two_days=2 * DAY, weekly=7 * DAY)
+    settings = MaterializationSettings(schedule="0 2 * * *", deadline_minutes=60)
+    assert key_ttl_seconds(settings, contract) == 7 * DAY + 2 * DAY + 3600
+    hourly, two_days = fading_views(settings, contract)
+    assert (
+        "feature view hourly: its ttl is 1 hour, and the loads by materialization.schedule '0 2 * * *' lie up to 24 hours apart" in hourly
+    )
+    assert "null until the next load has ended" in hourly
+    assert "null when a load is missed" in two_days
+    assert "a ttl of at least 49 hours" in two_days
+
+
+def test_a_view_that_is_pushed_to_is_not_measured_by_the_schedule_of_loads():
+    contract = aging(clicks=600, momentary=1, pushed=["clicks", "momentary"])
+    assert fading_views(MaterializationSettings(), contract) == []
+    assert key_ttl_seconds(MaterializationSettings(), contract) > 600
+
+
+def test_a_view_that_is_only_trained_on_is_not_measured():
+    contract = Contract(project="p", services={}, ttl_seconds={"history": 1})
+    assert fading_views(MaterializationSettings(), contract) == []
+    assert key_ttl_seconds(MaterializationSettings(), contract) > 0
+
+
+def test_a_ttl_for_which_no_load_is_fast_enough_is_refused():
     with pytest.raises(Refusal) as refusal:
-        key_ttl_seconds(MaterializationSettings(), contract)
-    assert [problem.path for problem in refusal.value.problems] == ["feature view hourly"]
+        key_ttl_seconds(MaterializationSettings(), aging(backwards=-3600, minute=60, second=1))
+    assert [problem.path for problem in refusal.value.problems] == ["feature view backwards", "feature view second"]
+
+
+def test_what_is_pushed_and_a_fraction_of_a_second_are_read_from_the_contract(tmp_path):
+    (tmp_path / "definitions.py").write_text("")
+    view = {"online": True, "ttl_seconds": 0.5}
+    lock = {
+        "format_version": 2,
+        "project": "p",
+        "definitions_sha256": definitions_sha256(tmp_path),
+        "entities": {},
+        "services": {},
+        "sources": {},
+        "views": {
+            "half": view,
+            "back": view | {"ttl_seconds": -0.5},
+            "clicks": view | {"ttl_seconds": 600, "stream_source": "clicks_push"},
+        },
+    }
+    (tmp_path / "contract.lock.json").write_text(json.dumps(lock))
+    contract = read_contract(tmp_path)
+    assert contract.pushed == {"clicks"}
+    assert contract.ttl_seconds == {"half": 1, "back": -1, "clicks": 600}
 
 
 def scheduled(**schedules):
@@ -108,11 +158,10 @@ def test_a_view_with_a_schedule_is_measured_by_it():
     # Two gaps, and one run that ends a minute before the next begins.
     assert MaterializationSettings().apart("0 * * * *").margin_seconds == 2 * 3600 + 59 * 60
     assert key_ttl_seconds(MaterializationSettings(), hourly) == 7 * DAY + 50 * 3600
+    assert fading_views(MaterializationSettings(), hourly) == []
     hourly.ttl_seconds["clicks"] = 2 * 3600
-    with pytest.raises(Refusal) as refusal:
-        key_ttl_seconds(MaterializationSettings(), hourly)
-    (problem,) = refusal.value.problems
-    assert (problem.path, "materialization_schedule '0 * * * *'" in problem.rule) == ("feature view clicks", True)
+    (warning,) = fading_views(MaterializationSettings(), hourly)
+    assert warning.startswith("feature view clicks: its ttl is 2 hours, and the loads by its tag materialization_schedule '0 * * * *'")
 
 
 def test_views_with_a_schedule_are_loaded_apart_and_all_others_together():

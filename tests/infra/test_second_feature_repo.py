@@ -50,6 +50,15 @@ def test_its_definitions_go_to_the_pods(deployed):
     assert "project: card_payments" in files["feature_store.yaml"]
 
 
+def test_a_view_that_ages_between_two_loads_is_deployed_with_a_warning(project, deployed):
+    assert deployed.warnings == []
+    config = stack_config("local") | {"feast-eks:materialization": {"schedule": "0 2 1 * *"}}
+    config["feast-eks:offline_store"]["sample_data"] = "sample_data"
+    config.pop("feast-eks:smoke_test")
+    warned = run_program(config, project=project, preview=True).warnings
+    assert [warning.partition(":")[0] for warning in warned] == ["feature view card_features"]
+
+
 def test_nothing_of_the_example_is_left(deployed):
     everything = json.dumps([one.inputs for one in deployed.registrations if not one.type.endswith(":ConfigMap")], default=str)
     assert "employee" not in everything

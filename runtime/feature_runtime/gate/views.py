@@ -70,7 +70,7 @@ def kind_changed(c: Comparison) -> Iterator[Hit]:
     "F040",
     "a view's ttl is shortened",
     WARNING,
-    but="breaking below two gaps of the schedule and one deadline (--margin-seconds), unless the view has a schedule of its own",
+    but="breaking below two gaps of the schedule and one deadline (--margin-seconds), unless the view has its own or is pushed to",
     why="values count as too old sooner: training and serving get nulls",
     remedy="Check how old the newest rows of a source get before the next ones come.",
 )
@@ -80,8 +80,8 @@ def ttl_shortened(c: Comparison) -> Iterator[Hit]:
         old, new = before.get("ttl_seconds"), after.get("ttl_seconds")
         if new and (not old or new < old):
             reason = f"the ttl of {name} was {_life(old or 0)}, is now {_life(new)}"
-            # The program measures a schedule of its own: it refuses the view in its preview.
-            apart = SCHEDULE_TAG in tags(after)
+            # The margin is of the schedule that loads all views; it says nothing of one that has its own, or is pushed to.
+            apart = SCHEDULE_TAG in tags(after) or "stream_source" in after
             yield Hit(f"views.{name}", reason, BREAKING if new < c.margin_seconds and not apart else WARNING)
 
 

@@ -279,7 +279,7 @@ kubernetes.core.v1.PersistentVolumeClaim(
 )
 
 # Feast.
-config_map("short-lived", contract_lock_json=json.dumps({"views": {"minute": {"online": True, "ttl_seconds": 60}}}))
+config_map("short-lived", contract_lock_json=json.dumps({"views": {"minute": {"online": True, "ttl_seconds": 1}}}))
 cron_job("nightly", "materialize", volumes=[{"name": "repo", "config_map": {"name": "short-lived"}}])
 kubernetes.batch.v1.Job(
     "owner",
