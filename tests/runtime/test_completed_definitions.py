@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from feast.infra.passthrough_provider import PassthroughProvider
 from feature_runtime import apply, lock
 from feature_runtime.contract import LOCK_FILE
 from feature_runtime.definitions.feature_repo import load_config, load_definitions
+from feature_runtime.gate.revision import snapshot_of_revision
 from feature_runtime.refusal import Refusal
 
 HEAD = """
@@ -188,6 +190,20 @@ def test_an_on_demand_view_reads_what_was_completed(repo):
     assert source["features"] == [["turnover", "Float64"]]
     assert repo.locked["on_demand_views"]["doubled"]["entity_columns"] == [["shop_id", "Int64"]]
     repo.apply()
+
+
+def test_a_revision_that_was_never_locked_is_completed_by_the_lock_of_now(repo):
+    def git(*arguments):
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=repo.directory.parent, check=True, capture_output=True)
+
+    repo.define(VIEW)
+    git("init", "-q", "-b", "main")
+    git("add", "repo/definitions.py", "repo/feature_store.yaml")
+    git("commit", "-q", "-m", "first")
+    repo.define(VIEW + BARE).lock()
+    snapshot, _ = snapshot_of_revision(repo.directory, "main")
+    assert snapshot.contract["views"] == {"shop_sales": repo.locked["views"]["shop_sales"]}
 
 
 UNTOLD = """
