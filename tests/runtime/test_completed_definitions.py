@@ -242,6 +242,12 @@ def test_columns_without_a_type_of_feasts_are_all_named(repo):
         assert part in said
 
 
+def test_a_source_that_no_view_uses_gets_its_timestamp_too(repo):
+    repo.define(VIEW + 'spare = FileSource(name="spare", path="data/sales.parquet")\n').lock()
+    assert repo.locked["sources"]["spare"]["timestamp_field"] == "ts"
+    repo.apply()
+
+
 def test_two_timestamps_of_a_source_are_named(repo):
     now = pa.array([datetime.now(UTC)], pa.timestamp("us", "UTC"))
     repo.data(**COLUMNS, ts=now, seen=now)

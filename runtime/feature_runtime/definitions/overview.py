@@ -86,7 +86,7 @@ def _local(definitions: Definitions) -> Iterator[str]:
 def _unsaid(definitions: Definitions) -> Iterator[str]:
     of_origin: dict[tuple[str, str], list[str]] = {}
     for one in definitions.completed:
-        of_origin.setdefault((one.line, one.origin), []).append(one.view)
+        of_origin.setdefault((one.line, one.origin), []).append(one.of)
     for (line, origin), views in sorted(of_origin.items(), key=lambda item: -len(item[1])):
         yield f"{line} in {_names(views)} (taken from {origin})"
     nameless = sorted(source.name for source in definitions.sources if source.name == str(getattr(source, "path", None)))
