@@ -6,7 +6,6 @@ from typing import Any
 from feature_runtime import contract
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
-from feature_runtime.definitions.file_places import local_sources
 from feature_runtime.definitions.overview import overview
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
@@ -24,8 +23,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the lock file; the result says what changed."""
     repo = feature_repo_directory()
     definitions = load_definitions(repo, renew=not arguments.check)
-    for warning in local_sources(definitions.sources):
-        say(f"lock: warning: {warning}")
     new = contract_of_definitions(repo, definitions)
     path = repo / contract.LOCK_FILE
     text = contract.render(new)

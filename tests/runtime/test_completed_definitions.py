@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from feast.infra.passthrough_provider import PassthroughProvider
 from feature_runtime import apply, lock
 from feature_runtime.contract import LOCK_FILE
 from feature_runtime.definitions.feature_repo import load_config, load_definitions
+from feature_runtime.gate.revision import snapshot_of_revision
 from feature_runtime.refusal import Refusal
 
 HEAD = """
@@ -190,6 +192,20 @@ def test_an_on_demand_view_reads_what_was_completed(repo):
     repo.apply()
 
 
+def test_a_revision_that_was_never_locked_is_completed_by_the_lock_of_now(repo):
+    def git(*arguments):
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=repo.directory.parent, check=True, capture_output=True)
+
+    repo.define(VIEW)
+    git("init", "-q", "-b", "main")
+    git("add", "repo/definitions.py", "repo/feature_store.yaml")
+    git("commit", "-q", "-m", "first")
+    repo.define(VIEW + BARE).lock()
+    snapshot, _ = snapshot_of_revision(repo.directory, "main")
+    assert snapshot.contract["views"] == {"shop_sales": repo.locked["views"]["shop_sales"]}
+
+
 UNTOLD = """
 far = FileSource(name="far", path="s3://bucket/far.parquet", timestamp_field="ts")
 town = Entity(name="town", join_keys=["town_id"])
@@ -224,6 +240,12 @@ def test_columns_without_a_type_of_feasts_are_all_named(repo):
     )
     for part in ("'day' is date32[day]; write Field(name=\"day\", dtype=UnixTimestamp)", "dtype=Decimal", "'empty' is null"):
         assert part in said
+
+
+def test_a_source_that_no_view_uses_gets_its_timestamp_too(repo):
+    repo.define(VIEW + 'spare = FileSource(name="spare", path="data/sales.parquet")\n').lock()
+    assert repo.locked["sources"]["spare"]["timestamp_field"] == "ts"
+    repo.apply()
 
 
 def test_two_timestamps_of_a_source_are_named(repo):

@@ -57,6 +57,21 @@ def test_lock_tells_what_is_served_trained_ignored_and_unsaid(repo, capfd):
     assert not capfd.readouterr().err
 
 
+def test_files_that_only_this_machine_has_are_told_with_the_remedy(repo, capfd):
+    path = repo.directory / "data" / "sales.parquet"
+    repo.define(ALL.replace("data/sales.parquet", str(path))).lock()
+    said = section(capfd.readouterr().err, "only on this machine")
+    assert str(path) in said
+    assert "relative to the feature repo" in said
+
+
+def test_a_service_that_is_asked_with_full_names_is_shown_with_them(repo, capfd):
+    two = 'm_v2 = FeatureService(name="m_v2", features=[a.with_name("buyer").with_join_key_map({"shop_id": "buyer_id"}), a.with_name("seller")])'
+    repo.define(f"{ALL}{two}\n").lock()
+    served = section(capfd.readouterr().err, "served, by feature service")
+    assert "m_v2 by buyer_id, shop_id, with full_feature_names: buyer__amount, seller__amount" in served
+
+
 def test_a_repo_without_services_is_told_what_one_would_give(repo, capfd):
     repo.define(ALL.partition("m_v1 =")[0]).lock()
     said = capfd.readouterr().err

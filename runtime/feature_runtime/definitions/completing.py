@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from feast.types import VALUE_TYPES_TO_FEAST_TYPES, Array, Set, Struct, from_val
 from feast.value_type import ValueType
 
 from feature_runtime import contract
+from feature_runtime.definitions.file_places import file_sources
 from feature_runtime.refusal import Refusal
 from feature_runtime.value_types import Parsed, UnknownType, parse
 from feature_runtime.value_types.columns import accepts
@@ -44,9 +46,9 @@ SUGGESTED = ("UnixTimestamp", "Decimal", "Uuid", "Float64", "Bytes", "String", "
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """Something that the definitions do not say: `line` would say it, `origin` is where it was found."""
+    """Something that the definition `of` a view or source does not say: `line` would say it, `origin` is where it was found."""
 
-    view: str
+    of: str
     line: str
     origin: str
 
@@ -94,8 +96,9 @@ class _Completing:
         self._found = Completion()
 
     def done(self) -> Completion:
-        for view in self._views:
-            self._timestamp(view)
+        for source in file_sources(self._contents.data_sources):
+            if not source.timestamp_field:
+                self._timestamp(source)
         for view in self._views:
             self._keys_by_entity(view)
         for view in self._views:
@@ -105,12 +108,11 @@ class _Completing:
         self._selections()
         return self._found
 
-    def _timestamp(self, view: FeatureView) -> None:
-        source = view.batch_source
-        if not isinstance(source, FileSource) or source.timestamp_field:
-            return
+    def _timestamp(self, source: FileSource) -> None:
         locked = self._lock.get("sources", {}).get(source.name, {}).get("timestamp_field")
-        columns, why_not = ({}, "") if self._pinned and locked else self._columns(view)
+        # Feast looks into every source, whether a view uses it or not.
+        alone = SimpleNamespace(batch_source=source, entity_columns=[], features=[])
+        columns, why_not = ({}, "") if self._pinned and locked else self._columns(alone)
         moments = [name for name, kind in columns.items() if pa.types.is_timestamp(kind)]
         if len(moments) == 1:
             found, origin = moments[0], OF_DATA
@@ -118,10 +120,11 @@ class _Completing:
             found, origin = locked, OF_LOCK
         else:
             rule = f"its file has the timestamps {', '.join(moments)}" if moments else why_not or "its file has no timestamp"
-            self._problem(view, f"has the source {source.name!r} without timestamp_field, and {rule}. Add timestamp_field= to the source")
+            self._problem(source, f"has no timestamp_field, and {rule}. Add timestamp_field= to it")
+            self._found.unfinished |= {view.name for view in self._views if view.batch_source is source}
             return
         source.timestamp_field = found
-        self._completed(view, f'timestamp_field="{found}" (source {source.name!r})', origin)
+        self._completed(source, f'timestamp_field="{found}"', origin)
 
     def _join_keys(self, view: Any) -> dict[str, Entity]:
         entities = (self._entities.get(name) for name in view.entities or [])
@@ -208,7 +211,7 @@ class _Completing:
         why_not = f"its source {source.path} has no column for {', '.join(missing)} of a type that Feast infers" if missing else ""
         return _Told(OF_DATA, keys=keys, features=features, untyped=untyped, why_not=why_not)
 
-    def _columns(self, view: FeatureView) -> tuple[dict[str, pa.DataType], str]:
+    def _columns(self, view: Any) -> tuple[dict[str, pa.DataType], str]:
         """The columns of a view's file where it is at hand, and else why not."""
         # Not above: servers load no definitions, and start sooner without what reads files.
         from feature_runtime.offline_store.source import ViewSource  # noqa: PLC0415
@@ -253,11 +256,12 @@ class _Completing:
                 if view.features and (missing := sorted(set(wanted) - {feature.name for feature in view.features})):
                     self._problem(user, f"selects {', '.join(missing)} of the view {view.name!r}, which has no such feature. Select others")
 
-    def _completed(self, view: Any, line: str, origin: str) -> None:
-        self._found.completed.append(Completed(view=view.name, line=line, origin=origin))
+    def _completed(self, of: Any, line: str, origin: str) -> None:
+        self._found.completed.append(Completed(of=of.name, line=line, origin=origin))
 
     def _problem(self, of: Any, text: str) -> None:
-        kind = {"FeatureService": "feature service", "OnDemandFeatureView": "on-demand feature view"}.get(type(of).__name__, "feature view")
+        kinds = {"FeatureService": "feature service", "OnDemandFeatureView": "on-demand feature view", "FileSource": "source"}
+        kind = kinds.get(type(of).__name__, "feature view")
         self._found.unfinished.add(of.name)
         self._found.problems.append(f"{self._places.get(id(of), of.name)}: the {kind} {of.name!r} {text}.")
 

@@ -113,11 +113,9 @@ def place_sources(contents: RepoContents, copy: Copy) -> list[str]:
     return problems
 
 
-def local_sources(sources: Iterable[DataSource]) -> Iterator[str]:
-    """What to say of sources that only this machine has."""
-    for source in file_sources(sources):
-        if is_local(source.path):
-            yield f"the source {source.name!r} has the path {source.path!r}, which the cluster does not have and refuses. {LOCAL_REMEDY}."
+def local_sources(sources: Iterable[DataSource]) -> list[str]:
+    """The paths of sources that only this machine has."""
+    return [source.path for source in file_sources(sources) if is_local(source.path)]
 
 
 def file_sources(sources: Iterable[DataSource]) -> Iterator[FileSource]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from feature_runtime.contract import Contract
+from feature_runtime.contract import Contract, vector_names
 from feature_runtime.definitions.feature_repo import Definitions
+from feature_runtime.definitions.file_places import LOCAL_REMEDY, local_sources
 
 LINES, NAMES = 8, 6
 """Of each section so many lines are shown, and in each line so many names; the others are counted."""
@@ -22,6 +23,7 @@ def overview(contract: Contract, definitions: Definitions) -> str:
         'served in no feature service, asked for as "features": ["view:feature"]': list(_without_service(contract)),
         "only for training sets: not online, so nothing loads it": list(_trained(contract)),
         "ignored": list(_ignored(definitions)),
+        "only on this machine, which the cluster does not have and refuses": list(_local(definitions)),
         "better written down: it is only in contract.lock.json, or not at all": list(_unsaid(definitions)),
     }
     said = [f"project {contract['project']}: {_counted(contract)}"]
@@ -41,13 +43,8 @@ def _counted(contract: Contract) -> str:
 def _services(contract: Contract, *, trained: bool) -> Iterator[str]:
     for name, service in contract["services"].items():
         if bool(_offline(contract, service)) is trained:
-            yield f"{name}{_by(contract, service)}: {_names(_columns(service))}"
-
-
-def _columns(service: dict[str, Any]) -> list[str]:
-    """What the answer calls the features; by full names where two would be called alike."""
-    names = [feature for _, feature, _ in service["features"]]
-    return names if len(set(names)) == len(names) else [f"{view}__{feature}" for view, feature, _ in service["features"]]
+            full = ", with full_feature_names" if service.get("full_feature_names") else ""
+            yield f"{name}{_by(contract, service)}{full}: {_names(vector_names(service))}"
 
 
 def _by(contract: Contract, service: dict[str, Any]) -> str:
@@ -81,10 +78,15 @@ def _ignored(definitions: Definitions) -> Iterator[str]:
         yield f"vector_index of {_names(vectors)}: served as lists, not searched"
 
 
+def _local(definitions: Definitions) -> Iterator[str]:
+    if local := local_sources(definitions.sources):
+        yield f"{_names(local)}. {LOCAL_REMEDY}"
+
+
 def _unsaid(definitions: Definitions) -> Iterator[str]:
     of_origin: dict[tuple[str, str], list[str]] = {}
     for one in definitions.completed:
-        of_origin.setdefault((one.line, one.origin), []).append(one.view)
+        of_origin.setdefault((one.line, one.origin), []).append(one.of)
     for (line, origin), views in sorted(of_origin.items(), key=lambda item: -len(item[1])):
         yield f"{line} in {_names(views)} (taken from {origin})"
     nameless = sorted(source.name for source in definitions.sources if source.name == str(getattr(source, "path", None)))

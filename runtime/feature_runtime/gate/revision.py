@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -45,6 +46,9 @@ def snapshot_of_revision(feature_repo: Path, reference: str) -> tuple[Snapshot, 
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(directory, filter="data")
         there = Path(directory).resolve() / where
+        if not (there / LOCK_FILE).exists() and (feature_repo / LOCK_FILE).exists():
+            # What neither these definitions nor data tell is taken for what it is now.
+            shutil.copyfile(feature_repo / LOCK_FILE, there / LOCK_FILE)
         return Snapshot(contract=_contract(there, commit), stores=stores_of((there / CONFIG_FILE).read_text())), commit
 
 
