@@ -417,3 +417,20 @@ def test_charts_of_one_node_break_only_the_rules_about_copies(file):
     found = as_recording(objects).violations({}, KUBERNETES_RULES)
     assert {v.rule for v in found} <= lone, [str(v) for v in found]
     assert {"redis-ha-prod", "postgres-ha-prod"} & {v.rule for v in found}, "a single node has no copy"
+
+
+def test_a_contract_in_parts_over_several_config_maps_is_looked_at_whole():
+    volumes = "spec.jobTemplate.spec.template.spec.volumes.0"
+    maps = ("feature-definitions", "feature-definitions-2")
+    both = {"name": "feature-repo", "projected": {"sources": [{"configMap": {"name": name}} for name in maps]}}
+
+    def parted(second, file=None):
+        given = changed(good(), "nightly", volumes, both)
+        given = changed(given, "definitions", FILE, file) if file else given
+        data = {"metadata": named(maps[1]), "data": {"contract.lock.2.json": second}}
+        return given | {"more": resource("kubernetes:core/v1:ConfigMap", "more", data)}
+
+    assert [str(v) for v in findings(parted(contract(other=WEEK)))] == []
+    assert "views.other.ttl_seconds is 43200" in str(findings(parted(contract(other=43_200)), "ttl-vs-schedule")[0])
+    vanishing = findings(parted(contract(other=30 * WEEK)), "ttl-vs-schedule")
+    assert "values vanish before they are old" in str(vanishing[0]), "feature_store.yaml is in the other ConfigMap"

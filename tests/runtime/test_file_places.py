@@ -212,3 +212,23 @@ def test_the_directory_of_the_definitions_has_one_name_everywhere(repo):
     assert first == second == {"shop", "feature_repo"}
     shutil.move(repo, repo.parent / "moved")
     assert {entity.name for entity in load_definitions(repo.parent / "moved").entities} == first
+
+
+def test_where_the_definitions_lie_is_refused_wherever_else_it_is_written(repo):
+    text = definitions('"data/s.parquet"').replace(
+        "value_type=", "description=f'defined in {Path(__file__).parent}', tags={'at': os.getcwd()}, value_type="
+    )
+    (repo / "definitions.py").write_text(text + "other = Entity(name=str(HERE / 'x'), join_keys=['k'])\n")
+    with pytest.raises(Refusal) as refused:
+        lock(repo)
+    assert "into entities.shop.description; entities.shop.tags.at; the name of one of the entities." in str(refused.value)
+
+
+def test_a_module_that_is_no_definition_and_is_imported_all_the_same_is_named_with_the_reason(repo):
+    (repo / "helpers").mkdir()
+    (repo / "helpers" / "names.py").write_text("SHOP = 'shop'\n")
+    (repo / "definitions.py").write_text("from helpers.names import SHOP\n" + definitions('"data/s.parquet"'))
+    assert load_definitions(repo).views
+    (repo / ".feastignore").write_text("helpers\n")
+    with pytest.raises(Refusal, match=r"No module named 'helpers'. It is in the feature repo, but no definition: \.feastignore names it"):
+        load_definitions(repo)

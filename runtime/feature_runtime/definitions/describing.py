@@ -4,7 +4,8 @@ What is described is what models, training and stored values depend on. What has
 file stays one that people read.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.permissions.permission import Permission
 
 from feature_runtime.contract import FORMAT_VERSION, Contract, seconds, service_sha256
-from feature_runtime.definitions.feature_repo import OWN_PREFIX, Definitions
+from feature_runtime.definitions.feature_repo import COPY_PREFIX, OWN_PREFIX, Definitions
 from feature_runtime.definitions.file_places import place_of
 from feature_runtime.definitions.transformations import sha256_of_source
 from feature_runtime.repo_files import definitions_sha256
 
 Description = dict[str, Any]
+OF_A_COPY = re.compile(rf"/{COPY_PREFIX}\w+/above/")
 
 
 def contract_of_definitions(repo: Path, definitions: Definitions) -> Contract:
@@ -36,7 +38,22 @@ def contract_of_definitions(repo: Path, definitions: Definitions) -> Contract:
         permissions=definitions.permissions,
     )
     described["feast_version"] = feast_version()
+    if named := sorted(set(_strings_of_copies(described))):
+        raise Refusal(
+            f"the definitions write where they lie (`__file__`, the working directory) into {'; '.join(named)}. That is another directory "
+            "on each machine. Write it relative to the feature repo, or leave it out."
+        )
     return described
+
+
+def _strings_of_copies(said: Any, path: str = "") -> Iterator[str]:
+    """What of a contract holds the name of the copy from which definitions were imported, which no other run has."""
+    if isinstance(said, dict):
+        for key, value in said.items():
+            place = f"{path}.{key}" if path else key
+            yield from [f"the name of one of the {path}"] if OF_A_COPY.search(key) else _strings_of_copies(value, place)
+    elif isinstance(said, str) and OF_A_COPY.search(said):
+        yield path
 
 
 def feast_version() -> str:

@@ -36,7 +36,7 @@ from feature_runtime.definitions.file_places import Copy, place_sources
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views, refuse
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
-from feature_runtime.repo_files import definition_files
+from feature_runtime.repo_files import FEASTIGNORE, definition_files
 from feature_runtime.retrying import first_line
 from feature_runtime.settings import CONFIG_FILE, check_yaml_variables
 
@@ -144,7 +144,7 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
         copy = made.directory
         files = get_repo_files(copy)
         refuse(problem for file in files for problem in check_assignments(file, copy))
-        modules = _imported(files, copy)
+        modules = _imported(files, made)
         contents = parse_repo(copy)
         places = _places(modules, copy)
         misplaced = place_sources(contents, made)
@@ -174,7 +174,7 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
     return definitions
 
 
-def _imported(files: list[Path], copy: Path) -> dict[Path, Any]:
+def _imported(files: list[Path], made: Copy) -> dict[Path, Any]:
     """The modules of all files.
 
     Raises:
@@ -184,7 +184,7 @@ def _imported(files: list[Path], copy: Path) -> dict[Path, Any]:
     problems = []
     for file in files:
         try:
-            modules[file] = _import(file, copy)
+            modules[file] = _import(file, made)
         except Refusal as refusal:
             problems.append(str(refusal))
     refuse(problems)
@@ -226,11 +226,13 @@ def _clean_copy(repo: Path) -> Iterator[Copy]:
 
 def _forget_earlier_copies() -> None:
     for name, module in list(sys.modules.items()):
-        if COPY_PREFIX in (getattr(module, "__file__", None) or ""):
+        # A package without __init__.py has no file.
+        if COPY_PREFIX in (getattr(module, "__file__", None) or str(getattr(module, "__path__", ""))):
             del sys.modules[name]
 
 
-def _import(file: Path, copy: Path) -> Any:
+def _import(file: Path, made: Copy) -> Any:
+    copy = made.directory
     relative = file.relative_to(copy)
     try:
         # Feast warns of what `lock` tells in its own words, and names the copy.
@@ -239,10 +241,9 @@ def _import(file: Path, copy: Path) -> Any:
     except (Exception, SystemExit) as error:  # noqa: BLE001  definitions may raise anything
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
         line = f"{Path(frames[-1].filename).relative_to(copy)}:{frames[-1].lineno}" if frames else str(relative)
-        remedy = (
-            f". Only the Python files and {CONFIG_FILE} go to the cluster: put what it holds into a module." if _lacks(error, copy) else ""
-        )
-        raise Refusal(f"{line}: the definitions do not import: {first_line(error).replace(f'{copy}/', '')}{remedy or '.'}") from None
+        raise Refusal(
+            f"{line}: the definitions do not import: {first_line(error).replace(f'{copy}/', '')}{_remedy(error, made) or '.'}"
+        ) from None
     origin = Path(getattr(module, "__file__", None) or "").resolve()
     if origin != file:
         raise Refusal(
@@ -251,9 +252,15 @@ def _import(file: Path, copy: Path) -> Any:
     return module
 
 
-def _lacks(error: BaseException, copy: Path) -> bool:
-    """Whether definitions asked for a file of the repo that is no definition."""
-    return isinstance(error, FileNotFoundError) and (copy / str(error.filename)).is_relative_to(copy)
+def _remedy(error: BaseException, made: Copy) -> str:
+    """What to do about a file of the repo that is not in its copy."""
+    if isinstance(error, FileNotFoundError) and (made.directory / str(error.filename)).is_relative_to(made.directory):
+        return f". Only the Python files and {CONFIG_FILE} go to the cluster: put what it holds into a module."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        place = made.repo / error.name.replace(".", "/")
+        if place.is_dir() or place.with_suffix(".py").is_file():
+            return f". It is in the feature repo, but no definition: {FEASTIGNORE} names it, or it is hidden or in an environment."
+    return ""
 
 
 def _places(modules: dict[Path, Any], copy: Path) -> dict[int, str]:
