@@ -95,7 +95,16 @@ def as_registered(contract: Contract) -> Contract:
         service.pop("whole_views", None)
     for view in registered["views"].values():
         view["ttl_seconds"] = view["ttl_seconds"] or 0
+    for name, view in registered.get("on_demand_views", {}).items():
+        registered["on_demand_views"][name] = without_tags_of_features(view)
     return registered
+
+
+def without_tags_of_features(view: dict[str, Any]) -> dict[str, Any]:
+    """A described view as Feast gives an on-demand view back: it registers the tags of its features, and does not read them."""
+    settings = {name: {key: said for key, said in of.items() if key != "tags"} for name, of in view.get("settings", {}).items()}
+    kept = {name: of for name, of in settings.items() if of}
+    return {key: said for key, said in view.items() if key != "settings"} | ({"settings": kept} if kept else {})
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

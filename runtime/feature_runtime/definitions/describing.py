@@ -19,6 +19,7 @@ from feature_runtime.contract import FORMAT_VERSION, Contract, seconds, service_
 from feature_runtime.definitions.feature_repo import COPY_PREFIX, OWN_PREFIX, Definitions
 from feature_runtime.definitions.file_places import place_of
 from feature_runtime.definitions.transformations import sha256_of_source
+from feature_runtime.refusal import Refusal
 from feature_runtime.repo_files import definitions_sha256
 
 Description = dict[str, Any]

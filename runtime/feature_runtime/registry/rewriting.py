@@ -9,6 +9,7 @@ from typing import Any
 
 from feast import FeatureStore
 
+from feature_runtime.contract import without_tags_of_features
 from feature_runtime.definitions.describing import (
     describe_entity,
     describe_on_demand_view,
@@ -38,7 +39,7 @@ def rewrite_what_feast_kept(store: FeatureStore, definitions: Definitions) -> No
         (
             definitions.on_demand_views,
             store.list_on_demand_feature_views(),
-            describe_on_demand_view,
+            lambda view: without_tags_of_features(describe_on_demand_view(view)),
             lambda o: registry.apply_feature_view(o, project),
         ),
         (

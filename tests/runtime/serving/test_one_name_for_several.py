@@ -74,6 +74,11 @@ def passed_on(inputs):
     return {{"next_age": [None if age is None else age + 1 for age in inputs["age"]]}}
 
 
+@on_demand_feature_view(sources=[profile], schema=[Field(name="born", dtype=Int64, description="in which year", tags={{"of": "people"}})])
+def described(inputs: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({{"born": 2026 - inputs["age"]}})
+
+
 @on_demand_feature_view(sources=[profile, visit], schema=[Field(name="ratio", dtype=Float64)])
 def by_full_names(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({{"ratio": inputs["profile__rating"] / inputs["visit__rating"]}})
@@ -93,6 +98,7 @@ pandas_v1 = FeatureService(name="pandas_v1", features=[older])
 python_v1 = FeatureService(name="python_v1", features=[older_too])
 one_v1 = FeatureService(name="one_v1", features=[older_one])
 passed_v1 = FeatureService(name="passed_v1", features=[passed_on])
+described_v1 = FeatureService(name="described_v1", features=[described])
 full_v1 = FeatureService(name="full_v1", features=[by_full_names])
 column_v1 = FeatureService(name="column_v1", features=[of_one_column])
 """
@@ -100,7 +106,15 @@ ROLES = {"buyer_id": [1, 2], "seller_id": [2, 9]}
 USERS = {"user_id": [1, 2, 9]}
 PAID = USERS | {"amount": [1.5, 2.5, 3.5]}
 COLLIDING = {"roles_v1": ROLES, "views_v1": USERS, "computed_v1": PAID}
-PLAIN = {"pandas_v1": PAID, "python_v1": PAID, "one_v1": PAID, "passed_v1": USERS, "full_v1": USERS, "column_v1": USERS}
+PLAIN = {
+    "pandas_v1": PAID,
+    "python_v1": PAID,
+    "one_v1": PAID,
+    "passed_v1": USERS,
+    "full_v1": USERS,
+    "column_v1": USERS,
+    "described_v1": USERS,
+}
 VECTORS = {
     "roles_v1": {"buyer__age": [31, 42], "buyer__rating": [0.5, 0.25], "seller__age": [42, None], "seller__rating": [0.25, None]},
     "views_v1": {
@@ -120,6 +134,7 @@ VECTORS = {
     "python_v1": {"age": [1031, 1042, None], "amount": [3.0, 5.0, 7.0]},
     "one_v1": {"age": [1031, 1042, None], "amount": [3.0, 5.0, 7.0]},
     "passed_v1": {"age": [31, 42, None], "next_age": [32, 43, None]},
+    "described_v1": {"born": [1995, 1984, None]},
     "full_v1": {"ratio": [0.1, 0.025, None]},
     "column_v1": {"double": [1.0, 0.5, None]},
 }
@@ -227,7 +242,8 @@ def test_what_a_function_gives_takes_the_place_of_an_input_of_its_name(deployed,
     assert (status, vectors(answer, PLAIN[service])) == (200, VECTORS[service])
 
 
-@pytest.mark.parametrize("service", [*PLAIN, "roles_v1", "views_v1"])
+# Stock Feast does not apply, and does not read, described fields of an on-demand view.
+@pytest.mark.parametrize("service", [*sorted(PLAIN.keys() - {"described_v1"}), "roles_v1", "views_v1"])
 def test_stock_feast_answers_the_same(deployed, service):
     store = FeatureStore(str(deployed.repo))
     entities, full_names = (PLAIN | COLLIDING)[service], service in COLLIDING
@@ -257,6 +273,17 @@ def test_smoke_and_skew_ask_as_models_must(deployed):
     }
     skew = deployed.verb("skew")["services"]
     assert all(service["compared"] and not service["differing"] for service in skew.values()), skew
+
+
+def test_fields_of_on_demand_views_may_have_a_description_and_tags(deployed):
+    locked = contract.read(deployed.repo)["on_demand_views"]["described"]
+    assert locked["settings"] == {"born": {"tags": {"of": "people"}}}
+    assert deployed.verb("apply")["changes"] == []
+    assert not [
+        finding
+        for finding in deployed.verb("check", "--against", "registry")["findings"]
+        if finding["object"].startswith("views.described.")
+    ]
 
 
 def refusal(tmp_path, definitions):
