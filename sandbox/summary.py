@@ -114,7 +114,7 @@ def _differ(served: Any, stored: Any) -> bool:
     """Whether two numbers differ by more than their types do; other values are written in too many ways to say."""
     if not all(isinstance(value, (int, float)) for value in (served, stored)):
         return False
-    return abs(served - stored) > TOLERANCE * max(1.0, abs(stored))
+    return bool(abs(served - stored) > TOLERANCE * max(1.0, abs(stored)))
 
 
 def _reason(error: Exception) -> str:
