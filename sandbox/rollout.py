@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from feast_eks.contract import read_contract
 from feast_eks.refusal import Refusal
 from sandbox import progress, state
@@ -32,31 +34,46 @@ ROLLOUT_REMEDY = "correct what the lines say and run `make up` again; what is th
 def prepare_feature_repo(step: Step) -> None:
     """Write what a fresh clone lacks: the example's data, and the contract where the definitions changed."""
     done = []
+    settings = stack_settings()
+    repo = state.CLONE / settings["feast-eks:feature_repo"]
     path = state.CLONE / SAMPLE_DATA
-    if not path.exists() or time.time() - path.stat().st_mtime > SAMPLE_DATA_DAYS * 86400:
+    too_old = not path.exists() or time.time() - path.stat().st_mtime > SAMPLE_DATA_DAYS * 86400
+    if too_old and is_example(repo, settings):
         step.says("writing the example's data")
         _runtime("sample-data", str(SAMPLE_DATA))
         done.append("sample data written")
-    if not _contract_is_fresh():
+    if not _contract_is_fresh(repo):
         step.says("writing contract.lock.json from the changed definitions")
-        _runtime("lock")
+        _runtime("lock", repo=repo)
         done.append("contract.lock.json written anew: read its diff and commit it with the change")
     step.ends_with(", ".join(done) or "unchanged")
 
 
-def _contract_is_fresh() -> bool:
+def stack_settings() -> dict[str, Any]:
+    """The sandbox's stack file, with the feature repo that it means where it names none."""
+    settings: dict[str, Any] = yaml.safe_load((state.CLONE / "stacks" / f"Pulumi.{STACK}.yaml").read_text())["config"]
+    return {"feast-eks:feature_repo": "feature_repo", **settings}
+
+
+def is_example(repo: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the example is what is deployed: the stack uploads the example's data, and definitions in the repo name it."""
+    uploads = (settings.get("feast-eks:offline_store") or {}).get("sample_data")
+    return uploads == str(SAMPLE_DATA) and any(SAMPLE_DATA.name in path.read_text(errors="replace") for path in repo.rglob("*.py"))
+
+
+def _contract_is_fresh(repo: Path) -> bool:
     try:
-        read_contract(state.CLONE / "feature_repo")
+        read_contract(repo)
     except Refusal:
         return False
     return True
 
 
-def _runtime(*arguments: str) -> None:
+def _runtime(*arguments: str, repo: Path | None = None) -> None:
     result = subprocess.run(
         [str(state.CLONE / ".venv/bin/python"), "-m", "feature_runtime", *arguments],
         cwd=state.CLONE,
-        env={**os.environ, "PYTHONPATH": f"{state.CLONE / 'runtime'}"},
+        env={**os.environ, "PYTHONPATH": f"{state.CLONE / 'runtime'}"} | ({"FEATURE_REPO_DIR_ENV_VAR": str(repo)} if repo else {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -135,14 +135,15 @@ class OfflineStore(pulumi.ComponentResource):
 def sample_objects(project_directory: Path, sample: str | None) -> list[tuple[str, str, Path]]:
     """The made-up data to upload: (end of the logical name, key, file).
 
-    A file goes by its own name, the Parquet files of a folder by their paths in it.
+    A file goes by its own name, the Parquet files of a folder by their paths in it, without a first folder `data/`: so do the
+    relative paths of sources, which mean these keys.
     """
     if sample is None:
         return []
     path = project_directory / sample
     if path.is_file():
         return [("", path.name, path)]
-    keys = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*.parquet"))}
+    keys = {file.relative_to(path).as_posix().removeprefix("data/"): file for file in sorted(path.rglob("*.parquet"))}
     return [(f"-{key.replace('/', '__')}", key, file) for key, file in keys.items()]
 
 

@@ -40,7 +40,7 @@ def plan_feature_store(project_directory: Path) -> Plan:
         Refusal: naming all that is wrong; nothing has been registered yet.
     """
     settings = load_settings(project_directory)
-    feature_repo = project_directory / "feature_repo"
+    feature_repo = project_directory / settings.feature_repo
     contract = read_contract(feature_repo, bucket=settings.offline_store.bucket_name)
     _refuse_what_does_not_fit(settings, contract)
     return Plan(

@@ -72,6 +72,7 @@ def parse_settings(
         reported = {(problem.path, problem.rule) for problem in problems}
         problems += [problem for problem in _between_sound_sections(settings) if (problem.path, problem.rule) not in reported]
     for check in (
+        _feature_repo_problems(settings, project_directory),
         _sample_data_problems(settings, project_directory),
         *(_store_problems(store, settings, project_directory) for store in ("registry", "online_store")),
         *(presence_problems(key, settings, secret_keys) for key in sorted(SECRET_KEYS)),
@@ -126,6 +127,15 @@ def _between_sound_sections(part: Settings) -> Iterator[Problem]:
         with suppress(AttributeError):
             for contradiction in rule(part):
                 yield _contradiction((), part, contradiction)
+
+
+def _feature_repo_problems(settings: Settings, project_directory: Path) -> Iterator[Problem]:
+    path = project_directory / settings.feature_repo
+    if not (path / "feature_store.yaml").is_file():
+        inner = sorted(found.parent.relative_to(project_directory).as_posix() for found in path.glob("*/feature_store.yaml"))
+        remedy = f"write feature_repo: {inner[0]}" if inner else "name the directory that `feast init` made, with its feature_store.yaml"
+        rule = "a directory with a feature_store.yaml, relative to the project"
+        yield Problem(path="feature_repo", value=repr(settings.feature_repo), rule=rule, remedy=remedy)
 
 
 def _sample_data_problems(settings: Settings, project_directory: Path) -> Iterator[Problem]:

@@ -40,7 +40,8 @@ class OfflineStoreSettings(Section):
     log_bucket: BucketName | None = Field(default=None, description="Existing bucket that gets the access logs; none when left out.")
     sample_data: ProjectPath | None = Field(
         default=None,
-        description="Parquet file to upload under its own name, or folder of such files; relative to the project, never in production.",
+        description="Parquet file to upload under its own name, or folder of such files (as below `data/`); relative to the project, "
+        "never in production.",
     )
     noncurrent_days: int = Field(default=90, ge=1, le=3650, description="Days that an overwritten object version is kept.")
 

@@ -17,6 +17,7 @@ from feast_eks.settings.rules import (
     Labels,
     NamespaceName,
     PolicyArn,
+    ProjectPath,
     Region,
     Tags,
     WebPage,
@@ -87,6 +88,9 @@ class Settings(Section):
         description="How pods reach the bucket: EKS Pod Identity, IAM roles for service accounts, or a key of an S3-compatible store.",
     )
     runtime_image: RuntimeImageSettings = Field(description="The image of all Feast pods; its tag defaults to the digest of runtime/.")
+    feature_repo: ProjectPath = Field(
+        default="feature_repo", description="Directory of the feature definitions and their contract, relative to the project."
+    )
     namespace: NamespaceName = Field(default="feast", description="Kubernetes namespace, made by the program.")
     protect_data: bool = Field(default=True, description="Refuse to delete or replace what holds data.")
     offline_store: OfflineStoreSettings = OfflineStoreSettings()
