@@ -55,7 +55,7 @@ def test_the_page_of_outputs_has_all_of_them_and_no_other():
 def test_the_passwords_of_the_page_are_those_of_the_program():
     rotation = (DOCS / "operations.md").read_text().partition("## Rotate a password")[2].partition("\n## ")[0]
     generated = set(run_program(stack_config()).of_type(":RandomPassword"))
-    assert set(re.findall(r"`([\w-]+-password)`", rotation.partition("And no pod")[0])) == generated
+    assert set(re.findall(r"`([\w-]+-password)`", rotation.partition("Pods read Secrets only at startup")[0])) == generated
 
 
 def test_the_names_of_what_is_run_again_are_those_of_the_program():

@@ -21,6 +21,7 @@ from feast.value_type import ValueType
 from feature_runtime import contract
 from feature_runtime.definitions.file_places import file_sources
 from feature_runtime.refusal import Refusal
+from feature_runtime.repo_files import definitions_sha256
 from feature_runtime.value_types import Parsed, UnknownType, parse
 from feature_runtime.value_types.columns import accepts
 
@@ -92,7 +93,7 @@ class _Completing:
             self._lock = contract.read_unchecked(repo)
         except Refusal:
             self._lock = {}
-        self._pinned = not renew and self._lock.get("definitions_sha256") == contract.definitions_sha256(repo)
+        self._pinned = not renew and self._lock.get("definitions_sha256") == definitions_sha256(repo)
         self._found = Completion()
 
     def done(self) -> Completion:
