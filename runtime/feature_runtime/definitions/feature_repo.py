@@ -30,6 +30,7 @@ from feast.repo_operations import get_repo_files, parse_repo
 from pydantic import ValidationError
 
 from feature_runtime.contract import definition_files
+from feature_runtime.definitions.loadable import check_loadable
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
@@ -148,6 +149,8 @@ def load_definitions(repo: Path, *, only_compared: bool = False) -> Definitions:
     _add_request_sources(contents)
     definitions = Definitions(project=project, contents=contents, places=_named_places(contents, places))
     check_views(definitions, places)
+    if not only_compared:
+        check_loadable(definitions, places, [module.__name__ for module in modules.values()])
     check_services(definitions, places)
     return definitions
 

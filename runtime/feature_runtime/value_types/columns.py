@@ -62,7 +62,7 @@ def declaration_for(column: pa.DataType) -> str:
 def _own(column: pa.DataType, name: str) -> bool:
     """Whether a type is a column's own, rather than one that it can be printed or rounded as."""
     if name == "Json":
-        return pa.types.is_struct(column) or pa.types.is_map(column)
+        return bool(pa.types.is_struct(column) or pa.types.is_map(column))
     number = pa.types.is_integer(column) or pa.types.is_boolean(column) or pa.types.is_decimal(column)
     if name == "String":
         return is_text(column)
