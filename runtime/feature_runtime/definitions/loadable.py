@@ -5,7 +5,7 @@ is served has none, or one that gives back what it gets.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ def _gives_back(function: Any) -> bool:
 _GIVEN_BACK = (lambda given: given).__code__.co_code
 
 
-def check_loadable(definitions: "Definitions", places: dict[int, str], modules: Iterable[str]) -> None:
+def check_loadable(definitions: "Definitions", places: dict[int, str], modules: Collection[str]) -> None:
     """Refuse views that could not be loaded, or would be served with other values than are trained on; all at once.
 
     `modules` are the feature repo's own: nobody else has them.
@@ -62,14 +62,14 @@ def check_loadable(definitions: "Definitions", places: dict[int, str], modules: 
         raise Refusal(f"{'; '.join(problems)}.", problems=problems)
 
 
-def _problems(view: FeatureView, modules: Iterable[str]) -> Iterator[str]:
+def _problems(view: FeatureView, modules: Collection[str]) -> Iterator[str]:
     if problem := _not_rebuilt(view, modules):
         yield problem
     elif view.online and (problem := changes_values(view)):
         yield f"{problem}. {REMEDY}"
 
 
-def _not_rebuilt(view: FeatureView, modules: Iterable[str]) -> str:
+def _not_rebuilt(view: FeatureView, modules: Collection[str]) -> str:
     """Why the view's function could not be rebuilt elsewhere."""
     function = _function(view)
     if function is None:
@@ -88,10 +88,12 @@ def _not_rebuilt(view: FeatureView, modules: Iterable[str]) -> str:
 
 
 @contextmanager
-def _without(modules: Iterable[str]) -> Iterator[None]:
+def _without(modules: Collection[str]) -> Iterator[None]:
     """Let modules be as if they were nowhere."""
     kept = {name: sys.modules.get(name) for name in modules}
-    sys.modules.update(dict.fromkeys(kept))  # type: ignore[arg-type]  None: Python's own sign for that
+    # None is Python's own sign for that.
+    nowhere: Any = dict.fromkeys(kept)
+    sys.modules.update(nowhere)
     try:
         yield
     finally:

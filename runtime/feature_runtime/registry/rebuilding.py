@@ -54,7 +54,7 @@ def _guarded_source() -> None:
             setattr(source, REASON, first_line(error))
             return source
 
-    DataSource.from_proto = staticmethod(from_proto)  # type: ignore[method-assign]
+    DataSource.from_proto = staticmethod(from_proto)
 
 
 for _kind in (FeatureView, StreamFeatureView, OnDemandFeatureView):
