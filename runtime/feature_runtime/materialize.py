@@ -24,16 +24,19 @@ import redis.exceptions
 import sqlalchemy.exc
 from feast import FeatureStore, FeatureView
 
+from feature_runtime.definitions.loadable import REMEDY as CHANGED
+from feature_runtime.definitions.loadable import changes_values
 from feature_runtime.loading.by_feast import load_by_feast
 from feature_runtime.loading.columnar import load_by_column, loads_by_column
 from feature_runtime.loading.freshness import TAG, DeadSource, dead_source, freshness_bound
 from feature_runtime.loading.loads import Load
 from feature_runtime.loading.window import Window, aware, window_of
-from feature_runtime.offline_store.source import ViewSource, check_sources
+from feature_runtime.offline_store.source import ViewSource, checked_source
 from feature_runtime.online_store.load_records import Claim, LoadRecord, LoadRecords, schema_sha256
 from feature_runtime.progress import say
 from feature_runtime.refusal import NOT_YET, Refusal
 from feature_runtime.registry.access import Lock, loading, open_store
+from feature_runtime.registry.rebuilding import why_not_rebuilt
 from feature_runtime.retrying import first_line, with_retries
 from feature_runtime.settings import feature_repo_directory
 
@@ -117,15 +120,18 @@ class _Run:
         window = window_of(view, claim.record, end=self._end, overlap=overlap, only_new=self._arguments.backfill)
         if window is None:
             return {"loaded": False, "reason": "already loaded with this schema"}
-        check_sources([view], self._repo)
+        if why := why_not_rebuilt(view):
+            raise Refusal(f"the feature view {name!r} is not loaded: {why}. Define what it uses inside it, and run `apply` again.")
+        if why := changes_values(view):
+            raise Refusal(f"the feature view {name!r} is not loaded: {why}. {CHANGED}.")
+        # Before the load, and listed once: what arrives while it runs is left to the next one.
+        source = checked_source(view, self._repo)
         freshness_bound(view)
         say(f"materialize: {name}: {window.reason}: rows from {window}")
         started = time.monotonic()
-        # Before the load: what arrives while it runs is left to the next one.
-        source = ViewSource(view, self._repo) if ViewSource.readable(view) else None
         source_newest = source.newest_time(self._end) if source else None
 
-        load = self._loaded(view, window, claim)
+        load = self._loaded(view, source, window, claim)
         load.left_out.warn("materialize", name)
         if source and loads_by_column(self._store, view) and load.lacks(source_newest, window):
             self.left_out.append(
@@ -145,21 +151,23 @@ class _Run:
         window_described = {"reason": window.reason, "start": window.start.isoformat(), "end": window.end.isoformat()}
         return {"loaded": True, **window_described, **described, "seconds": round(seconds, 3)}
 
-    def _loaded(self, view: FeatureView, window: Window, claim: Claim) -> Load:
+    def _loaded(self, view: FeatureView, source: ViewSource | None, window: Window, claim: Claim) -> Load:
         try:
-            if loads_by_column(self._store, view):
+            if source and loads_by_column(self._store, view):
                 return load_by_column(
                     self._store,
                     view,
-                    self._repo,
+                    source,
                     window,
                     memory_mib=self._arguments.memory_mib,
                     claim=claim,
                     retry=lambda what, action: self._retry(view, what, action),
                 )
             load: Load = self._retry(view, "loading", lambda: load_by_feast(self._store, view, window, claim=claim))
-        except (OSError, ValueError, TypeError) as error:
-            raise Refusal(f"the feature view {view.name!r} could not be loaded: {first_line(error)}") from error
+        except (OSError, ValueError, TypeError, AssertionError, ImportError, LookupError) as error:
+            # Feast's engine asserts without a word.
+            what = first_line(error) or type(error).__name__
+            raise Refusal(f"the feature view {view.name!r} could not be loaded: {what}") from error
         return load
 
     def _record(self, view: FeatureView, window: Window, load: Load, claim: Claim) -> None:

@@ -40,7 +40,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = SmokeSettings.from_environment()
     records = Records(load_config(repo), seconds=arguments.wait_seconds)
     tallies: dict[str, Tally] = {}
-    for name in sorted(locked["services"]):
+    left_out = contract.training_only(locked)
+    for name, reason in left_out.items():
+        say(f"skew: {name} is left out: {reason}")
+    for name in sorted(locked["services"].keys() - left_out.keys()):
         vector = vector_of(name, locked, definitions)
         views = joined_views(vector.parts, repo)
         ends = _ends(views, records)

@@ -41,13 +41,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     repo = feature_repo_directory()
     locked = contract.read(repo)
     definitions = load_definitions(repo)
-    vectors = [vector_of(name, locked, definitions) for name in sorted(locked["services"])]
+    left_out = contract.training_only(locked)
+    for name, why in left_out.items():
+        say(f"smoke: {name} is left out: {why}")
+    vectors = [vector_of(name, locked, definitions) for name in sorted(locked["services"]) if name not in left_out]
     ask = _Asking(settings=settings, repo=repo, vectors=vectors)
     deadline = time.monotonic() + arguments.wait_seconds
     while True:
         answers, problems = ask.all()
         if not problems:
-            return _result(vectors, answers)
+            return _result(vectors, answers, left_out)
         left = deadline - time.monotonic()
         if left <= 0:
             listed = "; ".join(f"{where}: {what}" for where, found in problems.items() for what in found)
@@ -142,10 +145,11 @@ def _other_contract(vector: Vector, served: dict[str, Any] | None) -> str | None
     return None
 
 
-def _result(vectors: list[Vector], answers: dict[str, Answers]) -> dict[str, Any]:
+def _result(vectors: list[Vector], answers: dict[str, Answers], left_out: dict[str, str]) -> dict[str, Any]:
     first = answers[min(answers)]
     return {
         "replicas": sorted(answers),
+        **({"left_out": left_out} if left_out else {}),
         "services": {
             vector.service: {
                 "features": [[name, str(vector.dtypes[feature])] for name, feature in zip(vector.names, vector.features, strict=True)],

@@ -305,3 +305,65 @@ def test_a_contract_with_permissions_is_not_served(repo):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"permissions": {"only_hr": {}}}))
     with pytest.raises(Refusal, match="only_hr, and nothing enforces them"):
         contract.read(repo)
+
+
+BATCH_VIEW = """
+from datetime import timedelta
+from feast import BatchFeatureView, Field
+from feast.types import Float32, Int64
+from entities import employee
+from data_sources import {source}
+
+class Doubler:
+    def __call__(self, rows):
+        return rows
+
+def by_a_class(rows):
+    return Doubler()(rows)
+
+def same(rows):
+    return rows
+
+def doubled(rows):
+    return rows * 2
+
+batch_view = BatchFeatureView(
+    name="batch", entities=[employee], mode="{mode}", udf={function}, source={source}, online={online},
+    schema=[Field(name="employee_id", dtype=Int64), Field(name="f59933", dtype=Int64), Field(name="{other}", dtype=Int64)],
+)
+"""
+
+
+@pytest.fixture
+def with_batch_view(repo):
+    def define(**changes):
+        source = next(line for line in (repo / "data_sources.py").read_text().splitlines() if "FileSource(" in line).split(" =")[0]
+        said = {"source": source, "mode": "python", "function": "same", "online": True, "other": "f1"} | changes
+        append(repo, "batch.py", BATCH_VIEW.format(**said))
+        return repo
+
+    return define
+
+
+@pytest.mark.parametrize("mode", ["python", "pandas"])
+def test_a_batch_views_function_that_needs_its_module_is_refused(with_batch_view, mode):
+    text = refusal(with_batch_view(function="by_a_class", mode=mode))
+    assert "'batch': its function cannot be rebuilt (" in text
+    assert "define what it uses, inside it" in text
+
+
+def test_a_batch_views_function_that_changes_rows_is_refused_where_it_is_served(with_batch_view):
+    text = refusal(with_batch_view(function="doubled"))
+    assert "'batch': its function changes rows when they are loaded" in text
+
+
+@pytest.mark.parametrize(
+    "changes", [{"function": "same"}, {"function": "lambda rows: rows"}, {"function": "doubled", "online": False}], ids=str
+)
+def test_a_batch_view_that_is_served_as_it_is_trained_on_is_taken(with_batch_view, changes):
+    assert "batch" in {view.name for view in load_definitions(with_batch_view(**changes)).views}
+
+
+def test_two_features_of_one_entity_with_one_hash_are_refused(with_batch_view):
+    text = refusal(with_batch_view(other="f72574"))
+    assert "batch:f59933 and batch:f72574 of the entity employee_id have one hash" in text

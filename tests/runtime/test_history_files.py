@@ -25,7 +25,7 @@ from feature_runtime.offline_store.joined_view import JoinedView, time_unit
 from feature_runtime.offline_store.parquet_files import ParquetFiles
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.rows import TIME, as_integers, field_column, rows_of
-from feature_runtime.offline_store.source import ViewSource
+from feature_runtime.offline_store.source import ViewSource, source_problems
 from feature_runtime.refusal import Refusal
 from feature_runtime.value_types.columns import as_column
 
@@ -137,6 +137,14 @@ def test_a_type_that_does_not_fit_is_named_with_its_file(tmp_path):
     write(tmp_path / "s/2.parquet", [1], NOW - DAY, value=pa.array(["one"]))
     (problem,) = checked(view_of(tmp_path / "s", {"value": Int64}))
     assert problem.startswith("its column 'value' (field 'value', Int64) is string in 2.parquet: Int64 takes whole numbers of 64 bits")
+
+
+def test_a_key_that_feast_makes_none_of_is_a_problem_before_anything_is_loaded(tmp_path):
+    write(tmp_path / "1.parquet", [1], NOW - DAY, value=pa.array([1]))
+    view = view_of(tmp_path, {"value": Int64})
+    view.entity_columns[0].dtype = Float32
+    ((_, _, problem),) = source_problems([view], Path("/"))
+    assert problem.startswith("the join key 'id' is a Float32, which Feast cannot make keys of. Declare one of Bytes, Int32, Int64")
 
 
 def test_the_type_to_declare_is_named(tmp_path):

@@ -8,12 +8,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
+from feast import BatchFeatureView, Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
 from feast.types import Array, Float32, Int64, Json, String
 
 from feature_runtime import materialize as verb
 from feature_runtime.loading import columnar
 from feature_runtime.loading.loads import Load
+from feature_runtime.offline_store.parquet_files import ParquetFiles
 from feature_runtime.refusal import Refusal
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -201,6 +203,74 @@ def test_no_kind_of_load_writes_into_the_registry(repo, materialize):
     materialize().ok()
     views = FeatureStore(repo_path=str(repo)).list_batch_feature_views()
     assert [view.materialization_intervals for view in views] == [[]] * 4
+
+
+class Elsewhere:
+    """Something of a module that only this process has."""
+
+    def __reduce__(self):
+        return __import__, ("a_module_that_is_nowhere",)
+
+
+ELSEWHERE = Elsewhere()
+
+
+def batch_view(name, function, **more):
+    shop = Entity(name="shop", join_keys=["shop_id"], value_type=ValueType.STRING)
+    file = FileSource(name="shops", path="shops.parquet", timestamp_field="at", field_mapping={"Turnover": "turnover"})
+    schema = [Field(name="shop_id", dtype=String), Field(name="turnover", dtype=Float32)]
+    options = {"entities": [shop], "mode": "pandas", "online": True, "ttl": timedelta(days=2), "source": file, "schema": schema}
+    return BatchFeatureView(name=name, udf=function, udf_string="", **options | more)
+
+
+def test_a_view_whose_function_cannot_be_rebuilt_costs_itself_alone(repo, materialize):
+    registry = FeatureStore(repo_path=str(repo)).registry
+    registry.apply_feature_view(batch_view("broken", lambda rows: (ELSEWHERE, rows)[1]), "shops", commit=True)
+    outcome = materialize()
+    assert outcome.code == 1
+    assert (
+        "'broken' is not loaded: its function cannot be rebuilt (ModuleNotFoundError: No module named 'a_module_that_is_nowhere'). Define what it uses inside it"
+        in outcome.error
+    )
+    loaded = {name for name, view in outcome.result["views"].items() if view["loaded"]}
+    assert loaded == {"plain", "pushed", "whole", "checked"}
+
+
+def test_a_view_whose_function_changes_rows_is_not_loaded_and_others_are(repo, materialize):
+    registry = FeatureStore(repo_path=str(repo)).registry
+    registry.apply_feature_view(batch_view("doubled", lambda rows: rows * 2), "shops", commit=True)
+    outcome = materialize("--views", "doubled", "plain")
+    assert outcome.code == 1
+    assert "'doubled' is not loaded: its function changes rows" in outcome.error
+    assert outcome.result["views"]["plain"]["loaded"]
+
+
+def test_a_function_that_gives_back_its_rows_is_as_none(repo, materialize):
+    registry = FeatureStore(repo_path=str(repo)).registry
+    registry.apply_feature_view(batch_view("same", lambda rows: rows), "shops", commit=True)
+    view = materialize("--views", "same").ok()["views"]["same"]
+    assert (view["rows_read"], view["rows_written"]) == (3, 2)
+
+
+def test_a_view_of_a_warehouse_is_named_and_others_are_loaded(repo, materialize):
+    source = PostgreSQLSource(name="warehouse", query="select 1", timestamp_field="at")
+    registry = FeatureStore(repo_path=str(repo)).registry
+    shop, key = Entity(name="shop", join_keys=["shop_id"], value_type=ValueType.STRING), Field(name="shop_id", dtype=String)
+    view = FeatureView(name="a_warehouse", entities=[shop], source=source, schema=[key, Field(name="x", dtype=Int64)])
+    registry.apply_feature_view(view, "shops", commit=True)
+    outcome = materialize("--views", "a_warehouse", "plain")
+    assert outcome.code == 1
+    for said in ("'a_warehouse'", "source warehouse", "PostgreSQLSource", "FileSource"):
+        assert said in outcome.error
+    assert outcome.result["views"]["plain"]["loaded"]
+
+
+def test_the_files_of_a_source_are_listed_once(repo, materialize_here, monkeypatch):
+    listed = []
+    find = ParquetFiles._found
+    monkeypatch.setattr(ParquetFiles, "_found", lambda files, path: listed.append(path) or find(files, path))
+    materialize_here("--views", "plain")
+    assert len(listed) == 1
 
 
 def test_views_that_are_loaded_apart_are_left_out(repo, materialize):

@@ -33,6 +33,7 @@ from pydantic import ValidationError
 
 from feature_runtime.definitions.completing import Completed, complete
 from feature_runtime.definitions.file_places import Copy, place_sources
+from feature_runtime.definitions.loadable import check_loadable
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views, refuse
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
@@ -168,6 +169,7 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
             *([] if only_compared else misplaced),
             *completion.problems,
             *check_views(definitions, places, completion.unfinished),
+            *([] if only_compared else check_loadable(definitions, places, [module.__name__ for module in modules.values()])),
             *check_services(definitions, places, completion.unfinished),
         ]
     )

@@ -32,11 +32,12 @@ def taken_offline(c: Comparison) -> Iterator[Hit]:
     for name, before, after in c.kept("views"):
         if _served(before) and not _served(after):
             yield Hit(f"views.{name}", f"{name} is no longer online", BREAKING if c.in_use(name) else WARNING)
-    views, services = c.new.section("views"), c.old.section("services")
+    before, views, services = c.old.section("views"), c.new.section("views"), c.old.section("services")
     for name, after in sorted(c.new.section("services").items()):
         newly = _taken(c.new, after) - _taken(c.old, services.get(name, {"features": []}))
         for view in sorted(newly):
-            if not _served(views.get(view, {})):
+            # A new service of a view that never was online is for training, and breaks nobody.
+            if not _served(views.get(view, {})) and (name in services or _served(before.get(view, {"online": False}))):
                 yield Hit(f"services.{name}", f"{name} takes {view}, which is not online")
 
 

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from feast import FeatureStore, FeatureView
 
+from feature_runtime.definitions.loadable import changes_values
 from feature_runtime.loading.loads import Load
 from feature_runtime.loading.newest import newest_rows
 from feature_runtime.loading.scan import Scan
@@ -27,12 +27,11 @@ PARTS = 16
 
 def loads_by_column(store: FeatureStore, view: FeatureView) -> bool:
     """Whether a view is loaded here: a parquet file as it is, into our online store. The rest is left to Feast's engine."""
-    transformed = getattr(view, "feature_transformation", None) or getattr(view, "aggregations", None)
     engine = store.config.batch_engine_config
     return bool(
         isinstance(store.provider.online_store, PipelinedRedisOnlineStore)
         and ViewSource.readable(view)
-        and not (transformed or getattr(view, "source_views", None) or view.offline or view.enable_validation)
+        and not (changes_values(view) or getattr(view, "source_views", None) or view.offline or view.enable_validation)
         and (engine.get("type") if isinstance(engine, dict) else engine) == "local"
     )
 
@@ -40,7 +39,7 @@ def loads_by_column(store: FeatureStore, view: FeatureView) -> bool:
 def load_by_column(
     store: FeatureStore,
     view: FeatureView,
-    repo: Path,
+    source: ViewSource,
     window: Window,
     *,
     memory_mib: int,
@@ -53,7 +52,7 @@ def load_by_column(
         Refusal: the source cannot be read, Redis stays away, or the claim does not stand any more.
         ValueError, TypeError: a value is not of its field's type.
     """
-    scan = Scan(view=view, source=ViewSource(view, repo), window=window)
+    scan = Scan(view=view, source=source, window=window)
     online_store = store.provider.online_store
     keep = keep_of(view, window, claim)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from feast import FeatureView, FileSource
 from feast.data_format import ParquetFormat
@@ -32,7 +33,8 @@ from feature_runtime.offline_store.rows import (
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
 from feature_runtime.retrying import first_line
-from feature_runtime.settings import has_aws_role
+from feature_runtime.settings import CONFIG_FILE, has_aws_role
+from feature_runtime.value_types import TYPES
 from feature_runtime.value_types.arrow_forms import PER_SECOND, without_nan
 from feature_runtime.value_types.columns import arrow_type, as_column, declaration_for, may_not_fit, misfit
 
@@ -275,13 +277,68 @@ UNREADABLE = (OSError, pa.ArrowException, BotoCoreError, ClientError)
 
 def source_problems(views: Iterable[FeatureView], repo: Path) -> list[tuple[str, str, str]]:
     """(view, its source's address, what that lacks), for every source that can be looked into."""
-    readable = [(view.name, ViewSource(view, repo)) for view in views if ViewSource.readable(view)]
-    return [(name, source.uri, problem) for name, source in readable for problem in source.problems()]
+    return [problem for view in views for problem in _problems_of(view, repo, opened(view, repo))]
+
+
+def opened(view: FeatureView, repo: Path) -> ViewSource | None:
+    """A view's source, if it can be looked into."""
+    return ViewSource(view, repo) if ViewSource.readable(view) else None
+
+
+def _problems_of(view: FeatureView, repo: Path, source: ViewSource | None) -> list[tuple[str, str, str]]:
+    address = source.uri if source else view.batch_source.name if view.batch_source else "none"
+    problems = source.problems() if source else [_not_loaded(view, repo)]
+    return [(view.name, address, problem) for problem in [*problems, *_keyless(view)] if problem]
+
+
+def _keyless(view: FeatureView) -> Iterator[str]:
+    """Join keys that the online store could not be asked by."""
+    for column in view.entity_columns if view.online else ():
+        row = TYPES.get(str(column.dtype))
+        if row is None or row.key is None:
+            known = ", ".join(sorted(row.name for row in TYPES.values() if row.key))
+            yield f"the join key {column.name!r} is a {column.dtype}, which Feast cannot make keys of. Declare one of {known}"
+
+
+OF_FILES = ("file", "dask", "duckdb")
+"""Feast's offline stores that read files and nothing else."""
+
+
+def _not_loaded(view: FeatureView, repo: Path) -> str:
+    """Why nothing could load a view whose source is not looked into; empty where the offline store may."""
+    source, store = view.batch_source, _offline_store(repo)
+    if not (view.online and view.enabled) or store not in OF_FILES:
+        return ""
+    remedy = "Write its rows to parquet files and declare a FileSource of them, or set online=False"
+    if source is None:
+        return f"it has no batch source that could be loaded. {remedy}"
+    if not isinstance(source, FileSource):
+        return f"it is a {type(source).__name__}, which the offline store {store!r} cannot read. {remedy}"
+    return "" if store == "duckdb" else f"its files are of {type(source.file_format).__name__}, and only parquet files are read. {remedy}"
+
+
+def _offline_store(repo: Path) -> str:
+    try:
+        said = (yaml.safe_load((repo / CONFIG_FILE).read_text()) or {}).get("offline_store") or OF_FILES[0]
+    except (OSError, yaml.YAMLError, AttributeError):
+        return ""
+    return str(said.get("type", OF_FILES[0]) if isinstance(said, dict) else said)
 
 
 def check_sources(views: Iterable[FeatureView], repo: Path) -> None:
     """Refuse views whose source lacks a column or has it in another type; every problem of every view at once."""
-    problems = [f"feature view {name!r}, source {uri}: {problem}" for name, uri, problem in source_problems(views, repo)]
+    _refuse(source_problems(views, repo))
+
+
+def checked_source(view: FeatureView, repo: Path) -> ViewSource | None:
+    """A view's source after `check_sources` of it; its files are listed once."""
+    source = opened(view, repo)
+    _refuse(_problems_of(view, repo, source))
+    return source
+
+
+def _refuse(found: Iterable[tuple[str, str, str]]) -> None:
+    problems = [f"feature view {name!r}, source {uri}: {problem}" for name, uri, problem in found]
     if problems:
         raise Refusal(
             f"the source does not have what the definitions ask for: {'; '.join(problems)}.",

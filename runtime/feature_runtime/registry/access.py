@@ -20,6 +20,7 @@ from feature_runtime.definitions.describing import describe
 from feature_runtime.definitions.feature_repo import load_config
 from feature_runtime.definitions.unenforced import registered_permissions
 from feature_runtime.refusal import Refusal
+from feature_runtime.registry import rebuilding  # noqa: F401  every registry is read so
 from feature_runtime.retrying import first_line, is_transient, with_retries
 
 KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}

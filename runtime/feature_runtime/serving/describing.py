@@ -7,9 +7,11 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.on_demand_feature_view import OnDemandFeatureView
 
-from feature_runtime.contract import seconds, service_sha256
+from feature_runtime.contract import seconds, service_sha256, training_only
+from feature_runtime.definitions.loadable import changes_values
 from feature_runtime.definitions.unenforced import REMEDY, permissions_problem, registered_permissions
 from feature_runtime.refusal import Refusal
+from feature_runtime.registry.rebuilding import why_not_rebuilt
 from feature_runtime.serving import on_demand
 from feature_runtime.serving.drafting import make_question
 from feature_runtime.serving.question import Description, PlanRefused
@@ -31,7 +33,7 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
     computed = []
     kinds = (store.list_batch_feature_views, store.list_stream_feature_views, store.list_label_views)
     for view in [view for views_of in kinds for view in views_of(allow_cache=True)]:
-        if reason := _why_not(view):
+        if reason := _why_not(view) or changes_values(view):
             unserved[view.name] = reason
         else:
             views[view.name] = stored_view(view, compute_versioned_name(view, versioning))
@@ -45,7 +47,9 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
     registered = {
         service.name: service_as_asked(service) for service in store.registry.list_feature_services(store.project, allow_cache=True)
     }
-    wrong = _differences(contract, registered, views, unserved)
+    for_training = training_only(contract)
+    served = {name: service for name, service in contract["services"].items() if name not in for_training}
+    wrong = _differences(served, registered, views, unserved)
     if wrong:
         raise PlanRefused("the registry cannot serve the contract: " + "; ".join(wrong))
     description = {
@@ -57,8 +61,10 @@ def describe(store: FeatureStore, contract: dict[str, Any]) -> tuple[Description
         "unserved": unserved,
     }
     for name, service in registered.items():
-        if name in contract["services"]:
-            description["services"][name] = service | contract["services"][name]
+        if name in for_training:
+            unserved[name] = for_training[name]
+        elif name in served:
+            description["services"][name] = service | served[name]
         elif isinstance(found := _service(description, service), str):
             unserved[name] = found
         else:
@@ -84,7 +90,7 @@ def _why_not(view: Any) -> str | None:
         return "it is disabled in the registry"
     if not getattr(view, "online", True):
         return "it is not online: nothing loads it"
-    return None
+    return why_not_rebuilt(view) or None
 
 
 def _sourceless(view: OnDemandFeatureView, views: dict[str, Any], unserved: dict[str, str]) -> str | None:
@@ -131,9 +137,9 @@ def service_as_asked(service: Any) -> dict[str, Any]:
     }
 
 
-def _differences(contract: dict[str, Any], registered: dict[str, Any], views: dict[str, Any], unserved: dict[str, str]) -> list[str]:
+def _differences(services: dict[str, Any], registered: dict[str, Any], views: dict[str, Any], unserved: dict[str, str]) -> list[str]:
     wrong = []
-    for name, locked in contract["services"].items():
+    for name, locked in services.items():
         service = registered.get(name)
         if service is None:
             wrong.append(f"the feature service {name!r} is not in the registry")

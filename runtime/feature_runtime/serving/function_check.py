@@ -19,6 +19,7 @@ from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureViewS
 from feast.types import from_value_type
 
 from feature_runtime.daemon_threads import in_daemon_thread
+from feature_runtime.registry.rebuilding import why_not_rebuilt
 from feature_runtime.retrying import first_line
 from feature_runtime.serving.functions import CannotCompute, OnDemandView, WrongOutput
 
@@ -86,7 +87,9 @@ def _problem(spec: bytes, keys: Mapping[str, str]) -> str | None:
     try:
         rebuilt = OnDemandFeatureView.from_proto(Proto(spec=OnDemandFeatureViewSpec.FromString(spec)))
     except BaseException as error:  # noqa: BLE001  whatever the function's text does
-        return f"its function cannot be rebuilt from its text ({first_line(error)})"
+        return f"its function cannot be rebuilt ({first_line(error)})"
+    if why := why_not_rebuilt(rebuilt):
+        return why
     checked = _Checked(rebuilt, keys)
     try:
         return checked.alone() or checked.among_others(until=started + COMPARING_SECONDS)

@@ -440,6 +440,25 @@ def test_comments_and_layout_of_a_transformation_are_not_its_code(edited, base, 
     assert findings(base, edited.snapshot()) == {}
 
 
+OFFLINE = (
+    SPARE.replace("spare", "history")
+    + """
+    online=False,
+    source=trips_file,
+    schema=[Field(name="driver_id", dtype=Int64), Field(name="ages_ago", dtype=Int64)],
+)
+"""
+)
+
+
+def test_a_new_service_of_a_view_that_never_was_online_breaks_nobody(edited, base, findings):
+    service = 'history_v1 = FeatureService(name="history_v1", features=[history[["ages_ago"]]])\n'
+    found = findings(base, edited.edit(d(SPARE, OFFLINE + SPARE), d(WHOLE, WHOLE + service)).snapshot())
+    assert BREAKING not in found.values()
+    grown = edited.edit(fare('stats[["rating", "trips", "embedding"]], profile[["city", "age"]], priced, history[["ages_ago"]]'))
+    assert findings(base, grown.snapshot())["F033", "services.fare_v1"] == BREAKING
+
+
 def test_a_view_that_somebody_counts_on_is_in_use_though_no_service_has_it(copied, base, findings):
     copied["views"]["spare"]["tags"] = {"lifecycle": "production"}
     views = {name: view for name, view in base.contract["views"].items() if name != "spare"}
