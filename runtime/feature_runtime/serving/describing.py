@@ -117,7 +117,11 @@ def computed_view(view: OnDemandFeatureView) -> dict[str, Any]:
     """An on-demand view as a plan has it."""
     return on_demand.describe(view) | {
         "sources": {
-            projection.name: {"view": projection.name, "join_key_map": dict(projection.join_key_map)}
+            projection.name: {
+                "view": projection.name,
+                "asked_as": projection.name_to_use(),
+                "join_key_map": dict(projection.join_key_map),
+            }
             for projection in view.source_feature_view_projections.values()
         },
         "version": _version(view),

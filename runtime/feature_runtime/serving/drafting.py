@@ -131,15 +131,18 @@ class _Draft:
         if self.entities.setdefault(name, dtype) != dtype:
             raise PlanRefused(f"the join key {name!r} is a {dtype} in {view!r} and a {self.entities[name]} in another view")
 
-    def on_demand(self, asked_as: str, name: str, view: dict[str, Any]) -> tuple[str, list[tuple[str, str, int, str]], Any]:
+    def on_demand(self, computed_as: str, name: str, view: dict[str, Any]) -> tuple[str, list[tuple[str, str, int, str]], Any]:
         inputs = []
         for source, feature, dtype in view["inputs"]:
             projection = view.get("sources", {}).get(source) or {"view": source, "join_key_map": {}}
-            position = self.read(source, projection["view"], projection.get("join_key_map", {}), feature, dtype)
-            inputs.append((f"{source}__{feature}", source, position, dtype))
+            asked = projection.get("asked_as", source)
+            position = self.read(asked, projection["view"], projection.get("join_key_map", {}), feature, dtype)
+            inputs.append((f"{source}__{feature}", asked, position, dtype))
         for field_name, dtype in view["request"]:
             if dtype not in STRICT_TYPES:
-                raise PlanRefused(f"the on-demand view {asked_as!r} asks requests for {field_name!r}, a {dtype}, which JSON cannot carry")
+                raise PlanRefused(
+                    f"the on-demand view {computed_as!r} asks requests for {field_name!r}, a {dtype}, which JSON cannot carry"
+                )
             self.request_data[field_name] = dtype
         return name, inputs, tuple((output, dtype) for output, dtype in view["features"])
 

@@ -170,7 +170,8 @@ class OnDemandView:
         if self._view.mode == "pandas":
             arrays = {name: pa.array(values, self._columns.get(name)) for name, values in given.items()}
             frame = self._of_kind(pd.DataFrame, function(pa.Table.from_pydict(self.named(arrays)).to_pandas()))
-            return pa.Table.from_pandas(frame[[name for name, _ in self.outputs if name in frame.columns]])
+            names = [name for name, _ in self.outputs if name in frame.columns]
+            return pa.Table.from_pandas(frame if len(names) == len(frame.columns) else frame[names])
         inputs = self.named(given)
         if not self._view.singleton:
             # What a function leaves as it is need not be returned: so Feast.

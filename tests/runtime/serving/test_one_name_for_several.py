@@ -79,6 +79,12 @@ def described(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({{"born": 2026 - inputs["age"]}})
 
 
+@on_demand_feature_view(sources=[profile.with_name("seller").with_join_key_map({{"user_id": "seller_id"}})],
+    schema=[Field(name="sellers_age", dtype=Int64)], mode="python")
+def sellers(inputs):
+    return {{"sellers_age": [None if age is None else age + 1 for age in inputs["age"]]}}
+
+
 @on_demand_feature_view(sources=[profile, visit], schema=[Field(name="ratio", dtype=Float64)])
 def by_full_names(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({{"ratio": inputs["profile__rating"] / inputs["visit__rating"]}})
@@ -99,6 +105,7 @@ python_v1 = FeatureService(name="python_v1", features=[older_too])
 one_v1 = FeatureService(name="one_v1", features=[older_one])
 passed_v1 = FeatureService(name="passed_v1", features=[passed_on])
 described_v1 = FeatureService(name="described_v1", features=[described])
+sellers_v1 = FeatureService(name="sellers_v1", features=[profile[["rating"]], sellers])
 full_v1 = FeatureService(name="full_v1", features=[by_full_names])
 column_v1 = FeatureService(name="column_v1", features=[of_one_column])
 """
@@ -114,6 +121,7 @@ PLAIN = {
     "full_v1": USERS,
     "column_v1": USERS,
     "described_v1": USERS,
+    "sellers_v1": {"user_id": [1, 2], "seller_id": [2, 9]},
 }
 VECTORS = {
     "roles_v1": {"buyer__age": [31, 42], "buyer__rating": [0.5, 0.25], "seller__age": [42, None], "seller__rating": [0.25, None]},
@@ -135,6 +143,7 @@ VECTORS = {
     "one_v1": {"age": [1031, 1042, None], "amount": [3.0, 5.0, 7.0]},
     "passed_v1": {"age": [31, 42, None], "next_age": [32, 43, None]},
     "described_v1": {"born": [1995, 1984, None]},
+    "sellers_v1": {"rating": [0.5, 0.25], "sellers_age": [43, None]},
     "full_v1": {"ratio": [0.1, 0.025, None]},
     "column_v1": {"double": [1.0, 0.5, None]},
 }
@@ -242,8 +251,8 @@ def test_what_a_function_gives_takes_the_place_of_an_input_of_its_name(deployed,
     assert (status, vectors(answer, PLAIN[service])) == (200, VECTORS[service])
 
 
-# Stock Feast does not apply, and does not read, described fields of an on-demand view.
-@pytest.mark.parametrize("service", [*sorted(PLAIN.keys() - {"described_v1"}), "roles_v1", "views_v1"])
+# Stock Feast does not apply, and does not read, described fields of an on-demand view, and reads its sources by their own keys only.
+@pytest.mark.parametrize("service", [*sorted(PLAIN.keys() - {"described_v1", "sellers_v1"}), "roles_v1", "views_v1"])
 def test_stock_feast_answers_the_same(deployed, service):
     store = FeatureStore(str(deployed.repo))
     entities, full_names = (PLAIN | COLLIDING)[service], service in COLLIDING
@@ -344,6 +353,12 @@ def test_a_function_that_cannot_be_given_what_it_reads_is_refused_in_its_own_wor
 )
 def test_columns_that_collide_even_under_full_names_are_refused(tmp_path, features, said):
     assert said in refusal(tmp_path, f'service = FeatureService(name="s_v1", features=[{features}])\n')
+
+
+def test_one_name_for_two_keys_is_refused(tmp_path):
+    roles = ", ".join(f'profile[["{name}"]].with_join_key_map({{"user_id": "{name}_id"}})' for name in ("age", "rating"))
+    text = refusal(tmp_path, f'service = FeatureService(name="s_v1", features=[{roles}])\n')
+    assert "'s_v1' reads profile by several keys under one name" in text
 
 
 def test_a_feature_called_like_another_views_key_needs_full_names(tmp_path):
