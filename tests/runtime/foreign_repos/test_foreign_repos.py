@@ -28,10 +28,9 @@ from tests.waiting import wait_until_ready
 
 TEMPLATES = {
     "local": {"driver_id": [1001, 1004, 42]},
-    "rag": {"item_id": [0, 1], "city_id": [1, 2]},
     "milvus": {"driver_id": [1001, 1005]},
 }
-"""Templates of `feast init` that ask for no cloud and no package beside Feast, and entities to ask for."""
+"""Templates of `feast init` that ask nothing and need no package beside Feast, and entities to ask for. (That of rag imports torch.)"""
 
 
 class Stock:
