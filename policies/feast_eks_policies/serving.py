@@ -106,9 +106,8 @@ def _too_short(views: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A ttl that ends between two runs may be wanted: the program warns of it."""
     for view, about in views.items():
         ttl = about.get("ttl_seconds")
-        if not isinstance(ttl, (int, float)):
-            yield f"views.{view} has no ttl: the first incremental run fails"
-        elif ttl < 0 or (0 < ttl < FASTEST_LOAD_SECONDS and not get(about, "stream_source")):
+        # Without one, values count for ever.
+        if isinstance(ttl, (int, float)) and (ttl < 0 or (0 < ttl < FASTEST_LOAD_SECONDS and not get(about, "stream_source"))):
             yield f"views.{view}.ttl_seconds is {ttl:g}, below {FASTEST_LOAD_SECONDS}: what is loaded is older when the load has ended"
 
 

@@ -105,7 +105,6 @@ STORES = [
 FEAST = [
     ("ttl-vs-schedule", "definitions", LOCK, contract(employee_features=1), "employee_features.ttl_seconds is 1, below 5"),
     ("ttl-vs-schedule", "definitions", LOCK, contract(employee_features=-3_600), "employee_features.ttl_seconds is -3600"),
-    ("ttl-vs-schedule", "definitions", LOCK, contract(employee_features=WEEK, other=None), "views.other has no ttl"),
     ("ttl-vs-schedule", "definitions", LOCK, contract(employee_features=0), "keeps for ever"),
     ("ttl-vs-schedule", "definitions", LOCK, contract(employee_features=30 * WEEK), "values vanish before they are old"),
     ("ttl-vs-schedule", "definitions", FILE, store("online_store.key_ttl_seconds", 86_400), "keys vanish between two runs"),
@@ -201,7 +200,7 @@ HARMLESS = [
     (REDIS_CONFIGURATION, CONF, f"{GOOD_CONF}protected-mode no\naclfile /x\n"),
     (REDIS, CLAIMS, {"whenDeleted": "Retain", "whenScaled": "Retain"}),
     ("gp3", "reclaimPolicy", "Retain"),
-    ("definitions", LOCK, contract(employee_features=WEEK, short=180_000)),
+    ("definitions", LOCK, contract(employee_features=WEEK, short=180_000, endless=None)),
     ("definitions", FILE, store("online_store.key_ttl_seconds")),
     ("definitions", FILE, store("registry.path", PG_PATH % ("db.example.org", "?sslmode=verify-full&sslrootcert=/x"))),
     ("definitions", FILE, store("registry.path", PG_PATH % ("feast-postgresql-primary.feast.svc.cluster.local", ""))),
