@@ -188,7 +188,6 @@ RECIPE = (
     edit("recipe-latest-image", "deployed latest", "image-not-latest", SERVER, f"{C}.image", "docker.io/feastdev/feature-server:latest"),
     edit("recipe-untagged-image", "deployed without a tag", "image-not-latest", SERVER, f"{C}.image", "registry:5000/feature-server"),
     edit("recipe-ttl-of-a-second", "a ttl that no load is fast enough for", "ttl-vs-schedule", DEFINITIONS, LOCK, ttl(1)),
-    edit("recipe-no-ttl", "a view without ttl", "ttl-vs-schedule", DEFINITIONS, LOCK, ttl(None)),
     edit(
         "recipe-every-server-applies",
         "the server runs feast apply as the owner",

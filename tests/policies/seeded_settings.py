@@ -171,13 +171,6 @@ SETTINGS = (
     Chosen(id="even-sentinels", what="one Redis node more", key="online_store.replicas", value=4, caught_by="online_store.replicas"),
     Chosen(id="two-sentinels", what="one Redis node less", key="online_store.replicas", value=2, caught_by="online_store.replicas"),
     Chosen(
-        id="weekly-schedule",
-        what="materialize on Sundays only",
-        key="materialization.schedule",
-        value="0 2 * * 0",
-        caught_by="feature view employee_features",
-    ),
-    Chosen(
         id="no-schedule",
         what="wrote the schedule in words",
         key="materialization.schedule",
