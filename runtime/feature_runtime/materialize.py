@@ -218,11 +218,13 @@ def _chosen(store: FeatureStore, names: list[str], without: list[str]) -> list[s
     if unknown := sorted({*names, *without} - every):
         raise Refusal(f"there is no feature view {', '.join(unknown)}. The registry has: {', '.join(sorted(every))}.")
     chosen = sorted(name for name in _loadable(store) if name not in without and (not names or name in names))
-    if not chosen:
+    if not chosen and (names or not every):
         raise Refusal(
             "there is no feature view to load: the registry has "
             f"{', '.join(sorted(every)) or 'none'}, and only views with online=True are loaded. Run `apply` first."
         )
+    if not chosen:
+        say(f"materialize: nothing to load: of {', '.join(sorted(every))} none is online, or it is loaded apart")
     return chosen
 
 

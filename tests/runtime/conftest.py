@@ -503,7 +503,11 @@ class Stores:
         )
         path = self.directory / "source.parquet"
         pq.write_table(table, path)
-        s3_client(self.endpoint).upload_file(str(path), BUCKET, f"{self.prefix}/{KEY}")
+        self.upload(path, KEY)
+
+    def upload(self, path: Path, key: str) -> None:
+        """Put a file into the bucket of this store."""
+        s3_client(self.endpoint).upload_file(str(path), BUCKET, f"{self.prefix}/{key}")
 
     def records(self) -> list[dict[str, Any]]:
         """The rows of the source's file."""

@@ -181,18 +181,18 @@ def test_sample_data_leaves_a_fresh_file_alone(stores, tmp_path):
     ("column", "dtype", "fitting"),
     [
         ("int32", "Int64", True),
-        ("int64", "Int32", False),
-        ("uint64", "Int64", False),
-        ("double", "Int64", False),
+        ("int64", "Int32", True),  # where every value fits
+        ("uint64", "Int64", True),
+        ("double", "Int64", True),  # where every value is whole
         ("float", "Float32", True),
         ("double", "Float32", True),
         ("int64", "Float32", True),
         ("string", "Float32", False),
         ("string", "String", True),
         ("large_string", "String", True),
-        ("int64", "String", False),
+        ("int64", "String", True),
         ("bool", "Bool", True),
-        ("int64", "Bool", False),
+        ("int64", "Bool", True),
         ("list<int64>", "Array(Int64)", True),
         ("list<string>", "Array(Int64)", False),
         ("int64", "Array(Int64)", False),

@@ -367,3 +367,21 @@ def test_a_batch_view_that_is_served_as_it_is_trained_on_is_taken(with_batch_vie
 def test_two_features_of_one_entity_with_one_hash_are_refused(with_batch_view):
     text = refusal(with_batch_view(other="f72574"))
     assert "batch:f59933 and batch:f72574 of the entity employee_id have one hash" in text
+
+
+WAREHOUSE = """
+from feast import Entity, FeatureView, Field
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
+from feast.types import Int64
+
+clerk = Entity(name="clerk", join_keys=["clerk_id"])
+warehouse = PostgreSQLSource(name="warehouse", query="select 1", timestamp_field="at")
+clerks = FeatureView(name="clerks", entities=[clerk], source=warehouse, schema=[Field(name="age", dtype=Int64)], online={online})
+"""
+
+
+def test_a_source_that_the_offline_store_cannot_read_is_refused_by_name_and_for_that_alone(repo):
+    append(repo, "warehouse.py", WAREHOUSE.format(online=True))
+    text = refusal(repo)
+    assert "'clerks': its source is a PostgreSQLSource, which the offline store 'file' cannot read" in text
+    assert "clerk_id" not in text, "a key that the author adds would not help"

@@ -120,6 +120,8 @@ def configure(stores, directory, online_store):
         },
         "online_store": {"mode": "external", "external": online_store},
     }
+    (directory / "feature_repo").mkdir(exist_ok=True)
+    (directory / "feature_repo" / "feature_store.yaml").write_text("project: employee_attrition\n")
     chosen = parse_settings(values, "dev", directory, secret_keys={"registry_admin", "online_store_users"})
     text = feature_store_yaml(chosen, read_contract(stores.repo))
     for name in ("registry-ca.pem", "online-store-ca.pem"):

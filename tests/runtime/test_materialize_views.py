@@ -265,6 +265,18 @@ def test_a_view_of_a_warehouse_is_named_and_others_are_loaded(repo, materialize)
     assert outcome.result["views"]["plain"]["loaded"]
 
 
+def test_views_that_are_only_trained_on_leave_nothing_to_load_and_that_is_no_failure(repo, materialize):
+    defined = definitions()
+    for view in defined:
+        if isinstance(view, FeatureView):
+            view.online = False
+    FeatureStore(repo_path=str(repo)).apply(defined)
+    outcome = materialize("--backfill")
+    assert outcome.ok()["views"] == {}
+    assert "nothing to load" in outcome.stderr
+    assert materialize("--views", "plain").code == 1, "somebody asked for that view"
+
+
 def test_the_files_of_a_source_are_listed_once(repo, materialize_here, monkeypatch):
     listed = []
     find = ParquetFiles._found

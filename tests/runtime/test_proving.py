@@ -143,7 +143,7 @@ def write_repo(stores, definitions=DEFINITIONS):
     data = stores.directory / "data"
     shutil.rmtree(stores.repo)
     stores.repo.mkdir()
-    (stores.repo / "definitions.py").write_text(definitions.replace("DATA", str(data)))
+    (stores.repo / "definitions.py").write_text(definitions.replace("DATA", "data"))
     (stores.repo / "feature_store.yaml").write_text(stores.feature_store_yaml().replace("project: employee_attrition", "project: proving"))
     # Two rows of one time: of these the later one of the file is served.
     write(
@@ -151,6 +151,8 @@ def write_repo(stores, definitions=DEFINITIONS):
         [bought(customer, customer % 3 + 10) for customer in range(1, 9)],
         [seen(customer, customer + 100, score) for score in (10, 20) for customer in range(2, 9)],
     )
+    for file in data.iterdir():
+        stores.upload(file, file.name)
     stores.lock()
 
 

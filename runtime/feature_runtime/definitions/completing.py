@@ -6,7 +6,7 @@ completed when the definitions are loaded, so that the contract names them. What
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,12 +76,13 @@ class _Told:
     why_not: str = ""
 
 
-def complete(contents: RepoContents, places: dict[int, str], repo: Path, *, renew: bool) -> Completion:
+def complete(contents: RepoContents, places: dict[int, str], repo: Path, *, renew: bool, unread: Collection[str] = ()) -> Completion:
     """Complete the objects in place, as Feast would when it applies them.
 
-    A lock of these very definitions comes before the data, and the data come first when it is stale or `renew`.
+    A lock of these very definitions comes before the data, and the data come first when it is stale or `renew`. `unread` are views
+    whose source nothing reads: they are refused for that, not for what is missing.
     """
-    return _Completing(contents, places, repo, renew=renew).done()
+    return _Completing(contents, places, repo, renew=renew).done(unread)
 
 
 class _Completing:
@@ -96,14 +97,18 @@ class _Completing:
         self._pinned = not renew and self._lock.get("definitions_sha256") == definitions_sha256(repo)
         self._found = Completion()
 
-    def done(self) -> Completion:
+    def done(self, unread: Collection[str]) -> Completion:
         for source in file_sources(self._contents.data_sources):
             if not source.timestamp_field:
                 self._timestamp(source)
         for view in self._views:
             self._keys_by_entity(view)
         for view in self._views:
-            if self._missing_keys(view) or not view.features:
+            if view.features and not self._missing_keys(view):
+                continue
+            if view.name in unread:
+                self._found.unfinished.add(view.name)
+            else:
                 self._by_column(view)
         self._keys_of_computed()
         self._selections()

@@ -33,7 +33,7 @@ from pydantic import ValidationError
 
 from feature_runtime.definitions.completing import Completed, complete
 from feature_runtime.definitions.file_places import Copy, place_sources
-from feature_runtime.definitions.loadable import check_loadable
+from feature_runtime.definitions.loadable import check_loadable, unloadable
 from feature_runtime.definitions.rules import assignments, check_assignments, check_names, check_services, check_views, refuse
 from feature_runtime.definitions.unenforced import refuse_unenforced
 from feature_runtime.refusal import Refusal
@@ -159,7 +159,8 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
     if not contents.projects:
         contents.projects.append(Project(name=project))
     _add_request_sources(contents)
-    completion = complete(contents, places, repo, renew=renew)
+    no_source = {} if only_compared else unloadable([*contents.feature_views, *contents.stream_feature_views], repo)
+    completion = complete(contents, places, repo, renew=renew, unread=no_source)
     definitions = Definitions(
         project=project, contents=contents, places=_named_places(contents, places), completed=tuple(completion.completed)
     )
@@ -169,7 +170,7 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
             *([] if only_compared else misplaced),
             *completion.problems,
             *check_views(definitions, places, completion.unfinished),
-            *([] if only_compared else check_loadable(definitions, places, [module.__name__ for module in modules.values()])),
+            *([] if only_compared else check_loadable(definitions, places, [module.__name__ for module in modules.values()], no_source)),
             *check_services(definitions, places, completion.unfinished),
         ]
     )

@@ -5,9 +5,10 @@ is served has none, or one that gives back what it gets.
 """
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feast import FeatureView, StreamFeatureView
@@ -46,12 +47,25 @@ def _gives_back(function: Any) -> bool:
 _GIVEN_BACK = (lambda given: given).__code__.co_code
 
 
-def check_loadable(definitions: "Definitions", places: dict[int, str], modules: Collection[str]) -> Iterator[str]:
+def unloadable(views: Iterable[FeatureView], repo: Path) -> dict[str, str]:
+    """Why nothing could load some views, by their names: the offline store cannot read where their rows lie."""
+    # Not above: servers load no definitions, and start sooner without what reads files.
+    from feature_runtime.offline_store.source import ViewSource, not_loaded  # noqa: PLC0415
+
+    found = {view.name: not_loaded(view, repo) for view in views if not ViewSource.readable(view)}
+    return {name: f"its source {why.removeprefix('it ')}" for name, why in found.items() if why}
+
+
+def check_loadable(
+    definitions: "Definitions", places: dict[int, str], modules: Collection[str], no_source: Mapping[str, str]
+) -> Iterator[str]:
     """Views that could not be loaded, or would be served with other values than are trained on.
 
-    `modules` are the feature repo's own: nobody else has them.
+    `modules` are the feature repo's own: nobody else has them. `no_source` is what `unloadable` found.
     """
     for view in definitions.views:
+        if view.name in no_source:
+            yield f"{places.get(id(view), view.name)}: the feature view {view.name!r}: {no_source[view.name]}."
         for problem in _problems(view, modules):
             yield f"{places.get(id(view), view.name)}: the feature view {view.name!r}: {problem}."
     yield from _same_hash(definitions.views)

@@ -287,7 +287,7 @@ def opened(view: FeatureView, repo: Path) -> ViewSource | None:
 
 def _problems_of(view: FeatureView, repo: Path, source: ViewSource | None) -> list[tuple[str, str, str]]:
     address = source.uri if source else view.batch_source.name if view.batch_source else "none"
-    problems = source.problems() if source else [_not_loaded(view, repo)]
+    problems = source.problems() if source else [not_loaded(view, repo)]
     return [(view.name, address, problem) for problem in [*problems, *_keyless(view)] if problem]
 
 
@@ -304,7 +304,7 @@ OF_FILES = ("file", "dask", "duckdb")
 """Feast's offline stores that read files and nothing else."""
 
 
-def _not_loaded(view: FeatureView, repo: Path) -> str:
+def not_loaded(view: FeatureView, repo: Path) -> str:
     """Why nothing could load a view whose source is not looked into; empty where the offline store may."""
     source, store = view.batch_source, _offline_store(repo)
     if not (view.online and view.enabled) or store not in OF_FILES:
