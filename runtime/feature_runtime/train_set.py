@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_runtime import contract
-from feature_runtime.definitions.feature_repo import load_definitions
+from feature_runtime.definitions.feature_repo import Definitions, load_definitions
 from feature_runtime.offline_store.joined_view import JoinedView, joined_views, time_column, time_unit
 from feature_runtime.offline_store.labels import Expected, Labels, open_location, read_labels
 from feature_runtime.offline_store.point_in_time import JoinSettings, join
 from feature_runtime.offline_store.source import UNREADABLE, check_sources
-from feature_runtime.offline_store.vector import Vector, vector_of
+from feature_runtime.offline_store.vector import Vector, vector_of, vector_of_features
 from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
 from feature_runtime.refusal import Refusal
@@ -42,7 +42,12 @@ LEAST_MEMORY_MIB = 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which service, which labels, and where to."""
-    parser.add_argument("--service", required=True, help="the feature service that the model will be served by")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--service", help="the feature service that the model will be served by")
+    what.add_argument(
+        "--features", nargs="+", metavar="VIEW:FEATURE", help="features, in the order of the columns, where no service lists them"
+    )
+    parser.add_argument("--full-feature-names", action="store_true", help="with --features: columns are called VIEW__FEATURE")
     parser.add_argument("--labels", required=True, metavar="PATH", help="parquet (file or folder) or CSV, local or s3://")
     parser.add_argument("--output", required=True, metavar="PATH", help="the parquet file to write, local or s3://")
     parser.add_argument("--timestamp", default="event_timestamp", metavar="COLUMN", help="the time of a label (event_timestamp)")
@@ -55,7 +60,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     repo = feature_repo_directory()
     locked = contract.read(repo)
-    vector = vector_of(arguments.service, locked, load_definitions(repo))
+    vector = _vector_of(arguments, locked, load_definitions(repo))
     check_sources([part.view for part in vector.parts], repo)
     names = vector.names
     expected = Expected(keys=vector.keys, requests=vector.requests, time=arguments.timestamp, taken=frozenset(names))
@@ -86,6 +91,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "rows_without_time": {view.name: view.history.left_out.without_time for view in views},
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _vector_of(arguments: argparse.Namespace, locked: contract.Contract, definitions: Definitions) -> Vector:
+    if arguments.features:
+        return vector_of_features(arguments.features, definitions, full_names=arguments.full_feature_names)
+    if arguments.full_feature_names:
+        raise Refusal(
+            "--full-feature-names goes with --features: the contract says how the columns of a feature service are called. Leave it out."
+        )
+    return vector_of(arguments.service, locked, definitions)
 
 
 def _labels(location: str, expected: Expected, directory: Path, problem: str) -> Labels:
@@ -136,9 +151,9 @@ def _schema(labels: Labels, vector: Vector, locked: contract.Contract) -> pa.Sch
         features.append(pa.field(name, kind))
     described = {
         "project": locked["project"],
-        "feature_service": vector.service,
+        **({"feature_service": vector.service} if vector.service else {}),
         "sha256": vector.sha256,
-        "features": locked["services"][vector.service]["features"],
+        "features": [[view, name, str(vector.dtypes[view, name])] for view, name in vector.features],
         **({"full_feature_names": True} if vector.full_names else {}),
         "definitions_sha256": locked["definitions_sha256"],
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -82,6 +82,14 @@ def test_what_is_served_as_it_was_loaded_does_not_differ(probe):
     assert datetime.now(UTC) - datetime.fromisoformat(record["at"]) < timedelta(minutes=2)
 
 
+def test_features_that_no_service_lists_are_compared_and_not_recorded(probe):
+    listed = ["employee_features:overtime", "employee_features:tenure"]
+    compared = probe.run("--features", *listed, "--full-feature-names").ok()["services"]["--features"]
+    assert (compared["entities"], compared["compared"], compared["differing"]) == (30, 60, 0)
+    assert not probe.stores.redis.exists(KEY)
+    assert "no feature 'salary'" in probe.run("--features", "employee_features:salary").error
+
+
 def test_values_that_are_not_what_the_history_says_are_counted_and_named(probe):
     corrected = [row | ({"salary_band": 987_654_321} if row["employee_id"] in (7, 8) else {}) for row in probe.stores.records()]
     corrected[10]["tenure"] = None

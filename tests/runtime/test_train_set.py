@@ -108,6 +108,48 @@ def local(stores, labels, output, *arguments, **options):
     return train(stores, labels, output, *arguments, OFFLINE_STORE_BUCKET="", **options)
 
 
+def by_name(stores, labels, output, *arguments):
+    environment = stores.offline_environment() | {"FEATURE_REPO_DIR_ENV_VAR": str(stores.repo), "OFFLINE_STORE_BUCKET": ""}
+    return stores.run(["train-set", "--labels", str(labels), "--output", str(output), *arguments], environment)
+
+
+LISTED = ["visit_features:visits", "card_features:home_country", "visit_features:spent", "payment_features:is_abroad"]
+
+
+def test_features_that_no_service_lists_are_trained_on_in_the_order_in_which_they_are_named(second, tmp_path):
+    pq.write_table(pa.Table.from_pylist(payments(60)), tmp_path / "labels.parquet")
+    by_name(second, tmp_path / "labels.parquet", tmp_path / "listed.parquet", "--features", *LISTED).ok()
+    local(second, tmp_path / "labels.parquet", tmp_path / "service.parquet", service="fraud_model_v1").ok()
+    listed, service = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("listed", "service"))
+    names = [name.partition(":")[2] for name in LISTED]
+    assert listed.column_names[-4:] == names
+    assert listed.select(names).equals(service.select(names).replace_schema_metadata(listed.schema.metadata))
+    contract = contract_of(listed.schema)
+    assert "feature_service" not in contract
+    assert [f"{view}:{feature}" for view, feature, _ in contract["features"]] == LISTED
+
+    by_name(second, tmp_path / "labels.parquet", tmp_path / "full.parquet", "--full-feature-names", "--features", *LISTED).ok()
+    assert pq.read_schema(tmp_path / "full.parquet").names[-4:] == [name.replace(":", "__") for name in LISTED]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--features", "cards:x", "card_features:age", *["card_features:credit_limit"] * 2], ["view 'cards'", "'age'", "named twice"]),
+        (["--features", "merchant_features:category", "--service", "fraud_model_v1"], []),
+        (["--service", "fraud_model_v1", "--full-feature-names"], ["goes with --features"]),
+        ([], []),
+    ],
+    ids=["not there", "both", "full names of a service", "neither"],
+)
+def test_features_that_cannot_be_trained_on_are_refused_at_once(second, tmp_path, arguments, said):
+    pq.write_table(pa.Table.from_pylist(payments(3)), tmp_path / "labels.parquet")
+    outcome = by_name(second, tmp_path / "labels.parquet", tmp_path / "out.parquet", *arguments)
+    assert outcome.code != 0
+    assert all(part in outcome.stdout + outcome.stderr for part in said)
+    assert not (tmp_path / "out.parquet").exists()
+
+
 def test_every_label_comes_back_in_its_place_with_the_contract_in_the_file(employees, tmp_path):
     made = employees.labels() + employees.labels()
     pq.write_table(pa.Table.from_pylist(made), tmp_path / "labels.parquet", row_group_size=7)

@@ -158,7 +158,9 @@ class Comparison:
             said = "; ".join(why for reasons in problems.values() for why in reasons)
             for address in found:
                 try:
-                    columns = columns_of(Replica(address=address, port=settings.port).vectors(body, self.vector.sha256))
+                    columns = columns_of(
+                        Replica(address=address, port=settings.port).vectors(body, self.vector.service and self.vector.sha256)
+                    )
                 except (OSError, ValueError) as error:
                     said = f"{address}: {reason(error)}"
                     continue
@@ -166,8 +168,8 @@ class Comparison:
                     return columns
                 said = f"{address}: the answer has not the form of Feast's API, or lacks features"
             if time.monotonic() > deadline:
-                raise Refusal(f"feature service {self.vector.service!r}: no feature server gives an answer to compare: {said}.")
-            say(f"skew: {self.vector.service}: {said}; trying again")
+                raise Refusal(f"{self.vector.title}: no feature server gives an answer to compare: {said}.")
+            say(f"skew: {self.vector.title}: {said}; trying again")
             time.sleep(PAUSE_SECONDS)
 
     def _given(self, entities: list[Entity]) -> pa.RecordBatch:

@@ -43,7 +43,8 @@ class Replica:
 
     def vectors(self, body: bytes, sha256: str) -> dict[str, Any]:
         """The answer to a request in Feast's form; refused by a server of another contract."""
-        return self._ask("get-online-features", body, {"Content-Type": "application/json", CONTRACT_HEADER: sha256})
+        # A list of features has no contract.
+        return self._ask("get-online-features", body, {"Content-Type": "application/json"} | ({CONTRACT_HEADER: sha256} if sha256 else {}))
 
     def _ask(self, path: str, body: bytes | None, headers: dict[str, str]) -> dict[str, Any]:
         host = f"[{self.address}]" if ":" in self.address else self.address

@@ -21,7 +21,7 @@ def request_values(vector: Vector) -> dict[str, Any]:
         Refusal: of a type for which none is at hand.
     """
     if other := sorted(f"{name} ({dtype})" for name, dtype in vector.requests.items() if str(dtype) not in REQUEST_VALUES):
-        raise Refusal(f"feature service {vector.service!r}: no value to ask with is at hand for {', '.join(other)}.")
+        raise Refusal(f"{vector.title}: no value to ask with is at hand for {', '.join(other)}.")
     return {name: REQUEST_VALUES[str(dtype)] for name, dtype in vector.requests.items()}
 
 
@@ -29,7 +29,8 @@ def request_body(vector: Vector, keys: Sequence[Key]) -> bytes:
     """The request for all of some entities at once."""
     entities = {name: [json_form(key[name]) for key in keys] for name in vector.keys}
     entities |= {name: [json_form(value)] * len(keys) for name, value in request_values(vector).items()}
-    asked: dict[str, Any] = {"feature_service": vector.service, "entities": entities}
+    asked: dict[str, Any] = {"feature_service": vector.service} if vector.service else {"features": vector.refs}
+    asked["entities"] = entities
     return json.dumps(asked | ({"full_feature_names": True} if vector.full_names else {})).encode()
 
 
