@@ -385,3 +385,9 @@ def test_a_source_that_the_offline_store_cannot_read_is_refused_by_name_and_for_
     text = refusal(repo)
     assert "'clerks': its source is a PostgreSQLSource, which the offline store 'file' cannot read" in text
     assert "clerk_id" not in text, "a key that the author adds would not help"
+
+
+def test_a_ttl_below_zero_is_refused_since_no_value_would_ever_count(repo):
+    views = repo / "feature_views.py"
+    views.write_text(views.read_text().replace("ttl=timedelta(days=7)", "ttl=timedelta(days=-7)"))
+    assert "has a ttl of -604800 s, by which no value ever counts" in refusal(repo)

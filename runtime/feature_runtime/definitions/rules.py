@@ -5,6 +5,7 @@ Errors name the file, the line and the object.
 
 import ast
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,11 @@ def check_views(definitions: "Definitions", places: dict[int, str], unfinished: 
             yield (
                 f"{place}: the feature view {view.name!r} has two fields named "
                 f"{', '.join(twice)}. Rename or remove one: Feast would serve whichever comes last."
+            )
+        if not computed and view.ttl is not None and view.ttl < timedelta(0):
+            yield (
+                f"{place}: the feature view {view.name!r} has a ttl of {view.ttl.total_seconds():g} s, by which no value ever counts. "
+                "Give it one above 0, or timedelta(0) for values that count for ever."
             )
         whole = computed and view.features and not _uses(view.source_feature_view_projections.values(), unfinished)
         if whole and (

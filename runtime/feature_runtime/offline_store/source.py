@@ -129,10 +129,13 @@ class ViewSource:
     def _wrong(self, name: str, purpose: str, why_not: Callable[[pa.DataType], str]) -> list[str]:
         """What is wrong with the column of a field or a time: not there, or of other types than those that are accepted."""
         column, kinds = self.column(name), self._kinds(name)
+        is_field = name in self._dtypes
         if not kinds:
-            return [f"it has no column {column!r} ({purpose}): add it to the data first, or take the field out"]
+            other = "take the field out" if is_field else "name another column in the source"
+            return [f"it has no column {column!r} ({purpose}): add it to the data first, or {other}"]
         return [
-            f"its column {column!r} ({purpose}) is {kind}{_in_file(path) if len(kinds) > 1 else ''}: {why}. {_remedy(kind)}"
+            f"its column {column!r} ({purpose}) is {kind}{_in_file(path) if len(kinds) > 1 else ''}: {why}. "
+            f"{_remedy(kind) if is_field else 'Cast the column, or name another in the source'}"
             for kind, path in kinds.items()
             if not pa.types.is_null(kind) and (why := why_not(kind))
         ]
