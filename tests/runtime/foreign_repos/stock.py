@@ -11,6 +11,7 @@ import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pandas as pd
 from feast import FeatureStore
 from feast.repo_config import load_repo_config
@@ -52,6 +53,9 @@ def answer(asked):
 
 
 def init(asked):
+    # Some templates ask where their online store is, which is ours here.
+    click.prompt = lambda *_, default="none", **__: default
+    click.confirm = lambda *_, **__: False
     init_repo(asked["name"], asked["template"])
     return {}
 
