@@ -28,7 +28,7 @@ from feature_runtime.definitions.loadable import REMEDY as CHANGED
 from feature_runtime.definitions.loadable import changes_values
 from feature_runtime.loading.by_feast import load_by_feast
 from feature_runtime.loading.columnar import load_by_column, loads_by_column
-from feature_runtime.loading.freshness import TAG, DeadSource, dead_source, freshness_bound
+from feature_runtime.loading.dead_sources import TAG, DeadSource, dead_source, freshness_bound
 from feature_runtime.loading.loads import Load
 from feature_runtime.loading.window import Window, aware, window_of
 from feature_runtime.offline_store.source import ViewSource, checked_source

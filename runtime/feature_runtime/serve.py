@@ -29,8 +29,8 @@ from feature_runtime.serving.answer import Policy
 from feature_runtime.serving.cluster import ClusterStore
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.online_store import OnlineStore, SentinelStore
 from feature_runtime.serving.question import PlanRefused
+from feature_runtime.serving.redis_reader import OnlineStore, SentinelStore
 from feature_runtime.serving.server import FeatureServer
 from feature_runtime.settings import feature_repo_directory
 

@@ -19,7 +19,7 @@ from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.vector import Vector, vector_of, vector_of_features
 from feature_runtime.online_store.skew_records import Records
 from feature_runtime.progress import say
-from feature_runtime.proving.comparison import NEVER_LOADED, Comparison, Tally
+from feature_runtime.proving.agreement import NEVER_LOADED, Comparison, Tally
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
 

@@ -18,8 +18,8 @@ from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.offline_store.vector import Vector, vector_of
 from feature_runtime.progress import say
+from feature_runtime.proving.expectation import Question, question
 from feature_runtime.proving.http_client import Replica, addresses, reason
-from feature_runtime.proving.question import Question, question
 from feature_runtime.refusal import Refusal
 from feature_runtime.settings import SmokeSettings, feature_repo_directory
 

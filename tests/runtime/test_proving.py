@@ -18,7 +18,7 @@ from bench.ports import free_port
 from feature_runtime.definitions.describing import contract_of_definitions
 from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.offline_store.vector import vector_of
-from feature_runtime.proving.question import question as question_of
+from feature_runtime.proving.expectation import question as question_of
 from feature_runtime.proving.request import request_body
 from feature_runtime.refusal import Refusal
 from tests.waiting import wait_until_ready

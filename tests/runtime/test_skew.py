@@ -18,7 +18,7 @@ from feature_runtime.offline_store.joined_view import JoinedView
 from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.offline_store.vector import Vector
-from feature_runtime.proving.comparison import Comparison, Tally
+from feature_runtime.proving.agreement import Comparison, Tally
 from tests.waiting import wait_until_ready
 
 SERVICE = "attrition_model_v1"

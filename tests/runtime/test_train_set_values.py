@@ -10,7 +10,7 @@ import pytest
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import UnixTimestamp
 
-from feature_runtime.online_store.values import serialized
+from feature_runtime.online_store.encoding import serialized
 from feature_runtime.value_types.columns import as_column as as_served
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

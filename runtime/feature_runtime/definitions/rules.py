@@ -15,10 +15,10 @@ from feast.repo_contents import RepoContents
 
 from feature_runtime.refusal import Refusal
 from feature_runtime.serving import on_demand
-from feature_runtime.serving.describing import computed_view, service_as_asked, stored_view
 from feature_runtime.serving.drafting import make_question
 from feature_runtime.serving.function_check import read_though_ambiguous
 from feature_runtime.serving.question import PlanRefused
+from feature_runtime.serving.registry_snapshot import computed_view, service_as_asked, stored_view
 
 if TYPE_CHECKING:
     from feature_runtime.definitions.feature_repo import Definitions

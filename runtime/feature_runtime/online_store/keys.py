@@ -11,7 +11,7 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.types import FeastType, String
 
 from feature_runtime.online_store.binaries import as_binaries, by_length, join, lengths_of, rows_of
-from feature_runtime.online_store.values import whole_seconds
+from feature_runtime.online_store.encoding import whole_seconds
 from feature_runtime.value_types import KEY_BYTES, TYPES
 from feature_runtime.value_types.columns import as_column
 

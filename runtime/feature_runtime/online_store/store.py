@@ -22,11 +22,11 @@ from redis.cluster import RedisCluster
 
 from feature_runtime.online_store.binaries import content
 from feature_runtime.online_store.commands import Rows, reading_moments, setting, writing
+from feature_runtime.online_store.encoding import serialized, serialized_moments
 from feature_runtime.online_store.keys import key_types, redis_keys
 from feature_runtime.online_store.load_records import Claim
 from feature_runtime.online_store.pipeline import Pipeline, pipeline
 from feature_runtime.online_store.sentinels import client_of
-from feature_runtime.online_store.values import serialized, serialized_moments
 from feature_runtime.retrying import first_line
 
 PIECE_ROWS = 8192

@@ -1,9 +1,10 @@
 """The feature server, from the registry to the wire.
 
-What can be asked: `describing` (registry and contract as plain data) → `drafting` → `plan` of `question`s; `reloading` keeps it up to date.
-What is asked: `http`, `connection`, `message`; `grpc_service`, `grpc_health` → `body` → `requests` (strict; else `refused`) → `keys` →
-`online_store`, `cluster`.
-What is answered: `values` and `quick_values` (stored bytes), `on_demand`, `functions` and `on_demand_values` (computed;
+What can be asked: `registry_snapshot` (registry and contract as plain data) → `drafting` → `plan` of `question`s; `reloading` keeps it
+up to date.
+What is asked: `http`, `connection`, `message`; `grpc_service`, `grpc_health` → `body` → `requests` (strict; else `refused`) → `key_bytes` →
+`redis_reader`, `cluster`.
+What is answered: `decoding` and `quick_decoding` (stored bytes), `on_demand`, `functions` and `on_demand_values` (computed;
 `function_check` tries them), `answer` (order and statuses); `server` connects all of it.
 What is seen of it: `metrics`, `freshness`.
 

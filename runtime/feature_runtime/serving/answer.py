@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
+from feature_runtime.serving.decoding import EPOCH, WrongType, event_time, json_decoder
 from feature_runtime.serving.question import Column, Read
-from feature_runtime.serving.quick_values import Decoder
+from feature_runtime.serving.quick_decoding import Decoder
 from feature_runtime.serving.refused import MOST_ERRORS, Refused, problem
 from feature_runtime.serving.requests import Asked
-from feature_runtime.serving.values import EPOCH, WrongType, event_time, json_decoder
 
 # feast.serving.FieldStatus
 STATUS_NAMES = ("INVALID", "PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")

@@ -17,7 +17,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from feature_runtime.online_store.addresses import Address, Nodes
 from feature_runtime.online_store.wire import TIMEOUT_SECONDS, Done, Replies, StoreAway, command
 from feature_runtime.retrying import first_line
-from feature_runtime.serving.online_store import Link, OnlineStore, Reads
+from feature_runtime.serving.redis_reader import Link, OnlineStore, Reads
 
 LOOK_SECONDS = 10.0
 LOOK_SOON_SECONDS = 0.5

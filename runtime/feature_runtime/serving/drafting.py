@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from feature_runtime.serving.keys import DUMMY_JOIN_KEY, KEY_TYPES, EntityKeys, hash_field, time_field
+from feature_runtime.serving.decoding import WrongType, json_decoder
+from feature_runtime.serving.key_bytes import DUMMY_JOIN_KEY, KEY_TYPES, EntityKeys, hash_field, time_field
 from feature_runtime.serving.question import STRICT_TYPES, Column, Description, EntityColumn, OnDemandView, PlanRefused, Question, Read
-from feature_runtime.serving.values import WrongType, json_decoder
 
 ROW_BYTES = 250
 """What a row of one read holds until Redis has answered, beside the names of its fields: measured."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from feature_runtime.online_store.load_records import KEY, LoadRecord
 from feature_runtime.online_store.skew_records import SKEW_KEY, SkewRecord
-from feature_runtime.serving.online_store import StoreAway
+from feature_runtime.serving.redis_reader import StoreAway
 from feature_runtime.serving.server import FeatureServer
 
 SECONDS = 15

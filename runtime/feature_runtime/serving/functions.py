@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from feast import OnDemandFeatureView
 
-from feature_runtime.online_store.values import encoded
+from feature_runtime.online_store.encoding import encoded
 from feature_runtime.retrying import first_line
 from feature_runtime.serving.on_demand_values import WHOLE_NUMBERS, as_in_training, as_python, output_column
 from feature_runtime.value_types import TYPES, Parsed, parse

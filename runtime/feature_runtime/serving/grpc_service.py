@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError, Message
 from feature_runtime.serving.answer import Judged
 from feature_runtime.serving.grpc_health import SERVICE as HEALTH_SERVICE
 from feature_runtime.serving.grpc_health import Health
-from feature_runtime.serving.online_store import StoreAway
+from feature_runtime.serving.redis_reader import StoreAway
 from feature_runtime.serving.refused import Busy, Refused, problem, shown
 from feature_runtime.serving.server import FeatureServer
 from feature_runtime.value_types.checks import Base64, Text

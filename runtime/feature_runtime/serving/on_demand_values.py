@@ -8,7 +8,7 @@ import pyarrow as pa
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type
 
-from feature_runtime.online_store.values import serialized
+from feature_runtime.online_store.encoding import serialized
 from feature_runtime.value_types import TYPES, Parsed, ValueType, parse
 from feature_runtime.value_types.columns import as_list
 

@@ -1,6 +1,6 @@
 """The plan: everything that can be asked, as questions that are worked out once.
 
-Made from a description of plain data (`describing` makes it from the registry and the contract). The order is
+Made from a description of plain data (`registry_snapshot` makes it from the registry and the contract). The order is
 canonical: entity columns by name, then the features as the contract lists them, or as the request does when it names
 features one by one.
 """

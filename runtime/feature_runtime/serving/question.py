@@ -7,12 +7,12 @@ of the answer. `drafting` makes it.
 from dataclasses import dataclass
 from typing import Any
 
-from feature_runtime.serving.keys import EntityKeys
-from feature_runtime.serving.quick_values import Decoder
+from feature_runtime.serving.key_bytes import EntityKeys
+from feature_runtime.serving.quick_decoding import Decoder
 from feature_runtime.value_types import TYPES
 
 Description = dict[str, Any]
-"""What can be served, as plain data: `project`, `views`, `services`, `unserved` (name to reason); made by `describing`."""
+"""What can be served, as plain data: `project`, `views`, `services`, `unserved` (name to reason); made by `registry_snapshot`."""
 
 # What a value of a request can be besides an entity key: the types with one form in JSON.
 STRICT_TYPES = frozenset(row.name for row in TYPES.values() if row.request)

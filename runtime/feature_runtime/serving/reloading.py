@@ -16,10 +16,10 @@ from feature_runtime.daemon_threads import in_daemon_thread
 from feature_runtime.gate.recorded import is_whole
 from feature_runtime.progress import say
 from feature_runtime.retrying import first_line
-from feature_runtime.serving.describing import describe
 from feature_runtime.serving.on_demand import Transformer
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.question import PlanRefused
+from feature_runtime.serving.registry_snapshot import describe
 from feature_runtime.serving.server import FeatureServer
 
 if TYPE_CHECKING:

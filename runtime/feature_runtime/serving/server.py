@@ -19,8 +19,8 @@ from feature_runtime.serving.answer import Judged, Policy, inputs, judge, render
 from feature_runtime.serving.body import parse
 from feature_runtime.serving.message import RETRY, Request, Respond, error_body
 from feature_runtime.serving.metrics import Metrics
-from feature_runtime.serving.online_store import OnlineStore, StoreAway
 from feature_runtime.serving.plan import Plan
+from feature_runtime.serving.redis_reader import OnlineStore, StoreAway
 from feature_runtime.serving.refused import Busy, Refused, problem
 from feature_runtime.serving.requests import asked
 

@@ -38,7 +38,7 @@ from feast.types import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_runtime.serving.values import WrongType, json_decoder
+from feature_runtime.serving.decoding import WrongType, json_decoder
 from feature_runtime.value_types import parse
 
 NOW = datetime.now(UTC).replace(microsecond=0)

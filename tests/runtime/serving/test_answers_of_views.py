@@ -14,7 +14,7 @@ from feast.repo_config import RepoConfig
 from feast.types import Array, Bytes, Float32, Int32, Int64, String, UnixTimestamp
 
 from feature_runtime.serving.answer import Policy
-from feature_runtime.serving.keys import EntityKeys
+from feature_runtime.serving.key_bytes import EntityKeys
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 EPOCH = "1970-01-01T00:00:00Z"

@@ -16,9 +16,9 @@ from bench.ports import free_port
 from feature_runtime.online_store.load_records import LoadRecord
 from feature_runtime.serving.cluster import ClusterStore, _Gathered
 from feature_runtime.serving.freshness import look
-from feature_runtime.serving.keys import EntityKeys
+from feature_runtime.serving.key_bytes import EntityKeys
 from feature_runtime.serving.metrics import ServingState
-from feature_runtime.serving.online_store import StoreAway
+from feature_runtime.serving.redis_reader import StoreAway
 from tests.runtime.serving.conftest import PROJECT, Shop, feature_store
 from tests.runtime.serving.redis_processes import AWAY, TIMEOUTS, Server, ending, start
 from tests.runtime.serving.test_redis import NOW, customer, make_view

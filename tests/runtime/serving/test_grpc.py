@@ -42,13 +42,13 @@ from feature_runtime.definitions.feature_repo import load_definitions
 from feature_runtime.online_store.addresses import Single
 from feature_runtime.online_store.wire import Names
 from feature_runtime.serving import grpc_service
-from feature_runtime.serving.describing import describe
 from feature_runtime.serving.functions import CannotCompute
 from feature_runtime.serving.http import Server
 from feature_runtime.serving.metrics import Metrics
 from feature_runtime.serving.on_demand import Transformer
-from feature_runtime.serving.online_store import OnlineStore
 from feature_runtime.serving.plan import Plan
+from feature_runtime.serving.redis_reader import OnlineStore
+from feature_runtime.serving.registry_snapshot import describe
 from feature_runtime.serving.server import FeatureServer
 from tests.second_feature_repo import data
 from tests.waiting import NotYet, wait_for, wait_until

@@ -13,8 +13,8 @@ from feast.types import Bytes, Int64
 
 from feature_runtime.online_store import wire
 from feature_runtime.online_store.wire import StoreAway, Wire
-from feature_runtime.serving import online_store
-from feature_runtime.serving.online_store import Link
+from feature_runtime.serving import redis_reader
+from feature_runtime.serving.redis_reader import Link
 from tests.runtime.serving.conftest import feature_store
 from tests.runtime.serving.redis_processes import TIMEOUTS, Narrow
 from tests.runtime.serving.test_redis import NOW
@@ -92,7 +92,7 @@ def test_what_is_known_to_be_large_is_not_waited_for_by_others(running):
 
 
 def test_more_than_an_answer_is_made_of_is_refused_and_nobody_else_fails(running, monkeypatch):
-    for module in (wire, online_store):
+    for module in (wire, redis_reader):
         monkeypatch.setattr(module, "MOST_BYTES", 2 * MIB)
     with others(running) as found:
         for _ in range(3):
@@ -107,7 +107,7 @@ def test_more_than_an_answer_is_made_of_is_refused_and_nobody_else_fails(running
 
 
 def test_rows_that_are_larger_than_those_before_are_refused_and_nobody_else_fails(running, own_shop, monkeypatch):
-    for module in (wire, online_store):
+    for module in (wire, redis_reader):
         monkeypatch.setattr(module, "MOST_BYTES", MIB)
     small = {"photo": Value(bytes_val=bytes(2_000))}
     rows = [({"id": Value(int64_val=number)}, small, NOW) for number in range(1_000, 2_000)]

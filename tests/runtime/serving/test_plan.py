@@ -10,10 +10,10 @@ import tracemalloc
 import pytest
 from feast.infra.online_stores.helpers import _mmh3
 
+from feature_runtime.serving.decoding import WrongType, event_time
 from feature_runtime.serving.plan import Plan
 from feature_runtime.serving.question import PlanRefused
 from feature_runtime.serving.refused import MOST_ERRORS, Refused
-from feature_runtime.serving.values import WrongType, event_time
 
 DESCRIPTION = {
     "project": "shop",

@@ -18,13 +18,13 @@ from feast.type_map import feast_value_type_to_python_type, python_values_to_pro
 from feast.types import Array, PrimitiveFeastType, Set, Struct
 from feast.value_type import ValueType
 
+from feature_runtime.online_store.encoding import ELEMENTS, SCALARS, encoded, serialized
 from feature_runtime.online_store.keys import redis_keys
-from feature_runtime.online_store.values import ELEMENTS, SCALARS, encoded, serialized
 from feature_runtime.serving.answer import INVALID, PRESENT, _one_by_one
-from feature_runtime.serving.keys import EntityKeys
+from feature_runtime.serving.decoding import json_decoder
+from feature_runtime.serving.key_bytes import EntityKeys
 from feature_runtime.serving.on_demand_values import output_column, python_values
 from feature_runtime.serving.requests import CHECKS
-from feature_runtime.serving.values import json_decoder
 from feature_runtime.value_types import TYPES, UnknownType, as_printed, equal, json_form, parse, printed
 from feature_runtime.value_types.arrow_forms import PER_SECOND
 from feature_runtime.value_types.columns import accepts, arrow_type, as_column, declaration_for, from_python, may_not_fit, misfit, pylist

@@ -10,8 +10,8 @@ from feature_runtime.offline_store.rows import moment_of_epoch
 from feature_runtime.offline_store.sampling import sample
 from feature_runtime.offline_store.source import ViewSource
 from feature_runtime.offline_store.vector import Vector
-from feature_runtime.proving.answer import cell, columns_of, wrong_form, wrong_status, wrong_type
-from feature_runtime.proving.comparison import NEVER_LOADED, Compared, Comparison, Entity, Known
+from feature_runtime.proving.agreement import NEVER_LOADED, Compared, Comparison, Entity, Known
+from feature_runtime.proving.cells import cell, columns_of, wrong_form, wrong_status, wrong_type
 from feature_runtime.proving.request import from_json, request_body, shown
 from feature_runtime.refusal import Refusal
 from feature_runtime.value_types import as_printed, json_form

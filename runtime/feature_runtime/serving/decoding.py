@@ -5,7 +5,7 @@ Promises the values of Feast's own HTTP server: Float32 as the double that equal
 gives up it does not: a ScalarMap is an array of [key, value]. A null is None. A stored value of another type raises
 WrongType: it is never coerced.
 
-Numbers, texts and vectors of floats are decoded by `quick_values`, everything else here, by Feast's own protobuf classes.
+Numbers, texts and vectors of floats are decoded by `quick_decoding`, everything else here, by Feast's own protobuf classes.
 """
 
 from base64 import b64encode
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
 
-from feature_runtime.serving.quick_values import QUICK, Decoder, finite, moment, varint
+from feature_runtime.serving.quick_decoding import QUICK, Decoder, finite, moment, varint
 from feature_runtime.value_types import UnknownType
 from feature_runtime.value_types import parse as parse_type
 

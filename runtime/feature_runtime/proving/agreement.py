@@ -21,7 +21,7 @@ from feature_runtime.offline_store.rows import LEAST, TIME, epoch_microseconds, 
 from feature_runtime.offline_store.vector import Vector
 from feature_runtime.offline_store.vector_values import values
 from feature_runtime.progress import say
-from feature_runtime.proving.answer import Columns, cell, columns_of, served_time
+from feature_runtime.proving.cells import Columns, cell, columns_of, served_time
 from feature_runtime.proving.http_client import Replica, addresses, reason
 from feature_runtime.proving.request import request_body, request_values
 from feature_runtime.refusal import Refusal
