@@ -15,6 +15,7 @@ from feast_eks.monitoring.alerts import alerts, renewed_within_seconds, rule_gro
 from feast_eks.monitoring.dashboard import dashboard, dashboard_files
 from feast_eks.monitoring.feature_alerts import SKEW_PROBE_NAME
 from feast_eks.monitoring.scraping import service_monitors
+from feast_eks.monitoring.value_alerts import value_alerts
 from feast_eks.scheduled_loads import NAME
 from feast_eks.settings import MaterializationSettings, MonitoringSettings, parse_settings
 from feast_eks.workload import labels
@@ -485,3 +486,11 @@ def test_what_decides_imports_nothing_of_pulumi():
             continue
         imported = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
         assert not [module for module in imported if module.startswith("pulumi")], path.name
+
+
+def test_names_of_views_are_texts_in_expressions_whatever_they_hold():
+    apart = {'a (b) "c"': 3600, "plain": 60}
+    found = value_alerts("feast", renewed_within_seconds=60, apart=apart, data_age_bounds={'a (b) "c"': 5})
+    said = " ".join(alert.expr for alert in found)
+    assert r'feature_view=~"a\\ \\(b\\)\\ \"c\"|plain"' in said
+    assert r'feature_view="a (b) \"c\""' in said

@@ -3,8 +3,10 @@
 Pure.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 Severity = Literal["critical", "warning", "info"]
@@ -53,7 +55,9 @@ class Alert:
 
 def series(metric: str, **labels: str) -> str:
     """A metric with these labels; a value that starts with "~" is a regular expression."""
-    matchers = [f'{key}=~"{value[1:]}"' if value.startswith("~") else f'{key}="{value}"' for key, value in labels.items()]
+    # A string of PromQL is written as one of JSON is.
+    quoted = partial(json.dumps, ensure_ascii=False)
+    matchers = [f"{key}=~{quoted(value[1:])}" if value.startswith("~") else f"{key}={quoted(value)}" for key, value in labels.items()]
     return f"{metric}{{{','.join(matchers)}}}"
 
 

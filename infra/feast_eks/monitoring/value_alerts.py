@@ -3,6 +3,7 @@
 Pure. The feature servers export all of it; the records that they read are written by materialization and by the skew probe.
 """
 
+import re
 from collections.abc import Mapping
 
 from feast_eks.monitoring.alert import Alert, series
@@ -24,7 +25,11 @@ def value_alerts(
 
     renewed, newest = server("feast_feature_freshness_seconds"), "feast_feature_data_age_seconds"
     too_old = [f"max by (feature_view) ({server(newest, feature_view=view)}) > {bound}" for view, bound in data_age_bounds.items()]
-    others = f"({renewed} unless {server('feast_feature_freshness_seconds', feature_view='~' + '|'.join(apart))})" if apart else renewed
+    others = (
+        f"({renewed} unless {server('feast_feature_freshness_seconds', feature_view='~' + '|'.join(map(re.escape, apart)))})"
+        if apart
+        else renewed
+    )
     not_renewed = [f"max by (feature_view) ({others}) > {renewed_within_seconds}"]
     not_renewed += [
         f"max by (feature_view) ({server('feast_feature_freshness_seconds', feature_view=view)}) > {bound}" for view, bound in apart.items()
