@@ -29,9 +29,9 @@ def line_of(repo, file, text):
     return next(n for n, line in enumerate((repo / file).read_text().splitlines(), 1) if text in line)
 
 
-def refusal(repo):
+def refusal(repo, **options):
     with pytest.raises(Refusal) as caught:
-        load_definitions(repo)
+        load_definitions(repo, **options)
     return str(caught.value)
 
 
@@ -382,7 +382,7 @@ clerks = FeatureView(name="clerks", entities=[clerk], source=warehouse, schema=[
 
 def test_a_source_that_the_offline_store_cannot_read_is_refused_by_name_and_for_that_alone(repo):
     append(repo, "warehouse.py", WAREHOUSE.format(online=True))
-    text = refusal(repo)
+    text = refusal(repo, renew=True)
     assert "'clerks': its source is a PostgreSQLSource, which the offline store 'file' cannot read" in text
     assert "clerk_id" not in text, "a key that the author adds would not help"
 

@@ -134,7 +134,7 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
     """Import every Python file of the feature repo, collect what they define, and complete it as Feast does.
 
     With `only_compared`, what nothing enforces is let pass: a revision that had permissions can be compared with one without.
-    With `renew`, what the data tell is read again, as when the contract is written.
+    With `renew`, as when the contract is written, what the data tell is read again, and views that nothing could load are refused.
 
     Raises:
         Refusal: a file does not import, a name is defined twice, a view says too little to be locked, or who may read what
@@ -159,7 +159,7 @@ def load_definitions(repo: Path, *, only_compared: bool = False, renew: bool = F
     if not contents.projects:
         contents.projects.append(Project(name=project))
     _add_request_sources(contents)
-    no_source = {} if only_compared else unloadable([*contents.feature_views, *contents.stream_feature_views], repo)
+    no_source = {} if only_compared or not renew else unloadable([*contents.feature_views, *contents.stream_feature_views], repo)
     completion = complete(contents, places, repo, renew=renew, unread=no_source)
     definitions = Definitions(
         project=project, contents=contents, places=_named_places(contents, places), completed=tuple(completion.completed)

@@ -10,7 +10,7 @@ import json
 import math
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from bench.stores import redis_server
@@ -29,7 +29,7 @@ SETTINGS = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    phases=[Phase.generate, Phase.shrink],
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
     report_multiple_bugs=False,
 )
@@ -118,6 +118,8 @@ def test_no_body_that_hypothesis_builds_gets_a_5xx_or_a_guess(server):
 
     @settings(SETTINGS, max_examples=BUILT)
     @given(BODIES | ANYTHING)
+    @example({"feature_service": "person_v1", "entities": {"employee_id": [1]}})
+    @example({"feature_service": "nobody", "entities": {"employee_id": [1]}})
     def try_body(body):
         attempt(body_case("built", json.dumps(body).encode()), wire, tally)
 
