@@ -148,14 +148,19 @@ def _feature_differences(old: list[list[str]], new: list[list[str]], path: str) 
     return lines
 
 
+def offline_views(locked: Contract, service: dict[str, Any]) -> list[str]:
+    """The views that a service reads, by itself or for what is computed on demand, and that nothing loads."""
+    stored, computed = locked.get("views", {}), locked.get("on_demand_views", {})
+    taken = {service.get("aliases", {}).get(label, label) for label, *_ in service["features"]}
+    taken |= {source["view"] for view in taken for source in computed.get(view, {}).get("sources", {}).values() if "view" in source}
+    return sorted(view for view in taken if view in stored and (not stored[view]["online"] or stored[view].get("disabled")))
+
+
 def training_only(locked: Contract) -> dict[str, str]:
     """By service, why no server answers it though models can be trained on it: not all of its views are online."""
-    stored, computed = locked.get("views", {}), locked.get("on_demand_views", {})
-    reasons = {}
-    for name, service in locked["services"].items():
-        taken = {service.get("aliases", {}).get(label, label) for label, *_ in service["features"]}
-        taken |= {source["view"] for view in taken for source in computed.get(view, {}).get("sources", {}).values() if "view" in source}
-        offline = sorted(view for view in taken if view in stored and (not stored[view]["online"] or stored[view].get("disabled")))
-        if offline:
-            reasons[name] = f"it is for training only, since nothing loads {', '.join(offline)} (online=False, or disabled)"
-    return reasons
+    found = {name: offline_views(locked, service) for name, service in locked["services"].items()}
+    return {
+        name: f"it is for training only, since nothing loads {', '.join(offline)} (online=False, or disabled)"
+        for name, offline in found.items()
+        if offline
+    }

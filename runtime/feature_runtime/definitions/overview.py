@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from feature_runtime.contract import Contract, vector_names
+from feature_runtime.contract import Contract, offline_views, vector_names
 from feature_runtime.definitions.feature_repo import Definitions
 from feature_runtime.definitions.file_places import LOCAL_REMEDY, local_sources
 
@@ -42,7 +42,7 @@ def _counted(contract: Contract) -> str:
 
 def _services(contract: Contract, *, trained: bool) -> Iterator[str]:
     for name, service in contract["services"].items():
-        if bool(_offline(contract, service)) is trained:
+        if bool(offline_views(contract, service)) is trained:
             full = ", with full_feature_names" if service.get("full_feature_names") else ""
             yield f"{name}{_by(contract, service)}{full}: {_names(vector_names(service))}"
 
@@ -55,7 +55,7 @@ def _by(contract: Contract, service: dict[str, Any]) -> str:
 def _without_service(contract: Contract) -> Iterator[str]:
     taken = {_view(service, label) for service in contract["services"].values() for label, *_ in service["features"]}
     for name, view in _every_view(contract).items():
-        if name not in taken and not _offline(contract, _alone(name, view)):
+        if name not in taken and not offline_views(contract, _alone(name, view)):
             yield f"{name}{_by(contract, _alone(name, view))}: {_names([f'{name}:{feature}' for feature, _ in view['features']])}"
 
 
@@ -130,10 +130,6 @@ def _asked(contract: Contract, service: dict[str, Any]) -> list[str]:
     computed = [contract.get("on_demand_views", {}).get(_view(service, label), {}) for label, *_ in service["features"]]
     data = [name for view in computed for source in view.get("sources", {}).values() for name, _ in source.get("request", [])]
     return list(dict.fromkeys([*keys, *data]))
-
-
-def _offline(contract: Contract, service: dict[str, Any]) -> list[str]:
-    return [view for view, _ in _reads(contract, service) if not _online(contract["views"].get(view, {}))]
 
 
 def _online(view: dict[str, Any]) -> bool:

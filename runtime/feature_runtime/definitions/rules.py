@@ -170,8 +170,8 @@ def check_services(definitions: "Definitions", places: dict[int, str], unfinishe
         for projection in service.feature_view_projections:
             maps.setdefault(projection.name_to_use(), []).append(projection.join_key_map)
         if twice := sorted(name for name, found in maps.items() if any(one != found[0] for one in found)):
-            raise Refusal(
-                f"{places.get(id(service), service.name)}: the feature service {service.name!r} reads {', '.join(twice)} by several keys "
+            yield (
+                f"{place} reads {', '.join(twice)} by several keys "
                 "under one name, of which Feast keeps one. Give each use a name (`with_name`)."
             )
         if named := [feature for feature in service._features if isinstance(feature, str)]:  # noqa: SLF001  Feast resolves them when it applies
